@@ -1,0 +1,274 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "base/error.h"
+
+namespace ng {
+namespace {
+
+std::string reason() { return std::strerror(errno); }
+
+// A file descriptor that closes itself.
+struct Descriptor {
+  int fd = -1;
+  explicit Descriptor(int value) : fd(value) {}
+  ~Descriptor() {
+    if (fd >= 0) ::close(fd);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+};
+
+// Opens a regular file for reading and gives its size. O_NONBLOCK: a pipe is refused, not waited
+// for.
+int open_regular(const Path& path, size_t& size) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) fail("{}: cannot be opened: {}", path.string(), reason());
+  struct stat info = {};
+  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+    ::close(fd);
+    fail("{}: is not a regular file", path.string());
+  }
+  size = static_cast<size_t>(info.st_size);
+  return fd;
+}
+
+std::string hex(std::span<const unsigned char> bytes) {
+  std::string text;
+  for (unsigned char byte : bytes) text += fmt::format("{:02x}", byte);
+  return text;
+}
+
+// A directory entry is on the disk only when its directory is.
+void sync_directory(const Path& path) {
+  const Descriptor directory(::open(path.empty() ? "." : path.c_str(), O_RDONLY | O_DIRECTORY));
+  if (directory.fd >= 0) ::fsync(directory.fd);
+}
+
+// A name beside `target` that no other writer has, in whichever process or container.
+Path temporary_beside(const Path& target) {
+  std::random_device random;
+  return target.parent_path() /
+         fmt::format(".{}.{:08x}{:08x}.partial", target.filename().string(), random(), random());
+}
+
+// Removes what killed writers of `target` left: temporary directories whose lock nobody holds.
+void remove_abandoned(const Path& target) {
+  const std::string prefix = "." + target.filename().string() + ".";
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(target.parent_path(), ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(prefix) || !name.ends_with(".partial")) continue;
+    const Descriptor directory(
+        ::open(entry.path().c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (directory.fd < 0 || ::flock(directory.fd, LOCK_EX | LOCK_NB) != 0) continue;
+    if (std::filesystem::is_empty(entry.path(), ignored)) continue;  // about to be locked
+    std::filesystem::remove_all(entry.path(), ignored);
+  }
+}
+
+// Puts `source` at `target`, where a file or directory is; what was there is then at `source`.
+// Where the file system cannot exchange names, there is a moment without `target`.
+void exchange(const Path& source, const Path& target, std::error_code& error) {
+  if (::renameat2(AT_FDCWD, source.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) == 0) return;
+  const Path old = source.string() + ".old";
+  std::filesystem::rename(target, old, error);
+  if (!error) std::filesystem::rename(source, target, error);
+  if (!error) std::filesystem::rename(old, source, error);
+}
+
+}  // namespace
+
+std::shared_ptr<const MappedFile> MappedFile::open(const Path& path) {
+  auto file = std::shared_ptr<MappedFile>(new MappedFile());
+  file->path_ = path;
+  const Descriptor source(open_regular(path, file->size_));
+  if (file->size_ == 0) return file;
+  void* address = ::mmap(nullptr, file->size_, PROT_READ, MAP_SHARED, source.fd, 0);
+  if (address == MAP_FAILED) fail("{}: cannot be mapped: {}", path.string(), reason());
+  file->data_ = static_cast<const std::byte*>(address);
+  return file;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+void MappedFile::release(size_t offset, size_t size) const {
+  const size_t page = 4096;
+  const size_t first = (offset + page - 1) / page * page;
+  const size_t last = (offset + size) / page * page;
+  if (data_ != nullptr && first < last) {
+    ::madvise(const_cast<std::byte*>(data_) + first, last - first, MADV_DONTNEED);
+  }
+}
+
+std::string read_file(const Path& path, size_t limit) {
+  size_t size = 0;
+  const Descriptor source(open_regular(path, size));
+  check(size <= limit, "{}: has {} bytes, at most {} are read", path.string(), size, limit);
+  std::string text(size, '\0');
+  size_t done = 0;
+  while (done < size) {
+    const ssize_t got = ::read(source.fd, text.data() + done, size - done);
+    if (got < 0 && errno == EINTR) continue;
+    check(got > 0, "{}: cannot be read: {}", path.string(), got < 0 ? reason() : "it shrank");
+    done += static_cast<size_t>(got);
+  }
+  return text;
+}
+
+void write_file(const Path& path, std::string_view bytes) {
+  const Path temporary = temporary_beside(path);
+  try {
+    FileWriter writer(temporary);
+    writer.write(bytes);
+    writer.close();
+    std::filesystem::rename(temporary, path);
+  } catch (const std::exception& error) {
+    std::error_code ignored;
+    std::filesystem::remove(temporary, ignored);
+    fail("{}: cannot be written: {}", path.string(), error.what());
+  }
+  sync_directory(path.parent_path());
+}
+
+struct Sha256::State {
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context{EVP_MD_CTX_new(),
+                                                                  EVP_MD_CTX_free};
+  void begin() {
+    NG_CHECK(context && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) == 1, "EVP");
+  }
+};
+
+Sha256::Sha256() : state_(std::make_unique<State>()) { state_->begin(); }
+Sha256::~Sha256() = default;
+
+void Sha256::update(std::span<const std::byte> bytes) {
+  NG_CHECK(EVP_DigestUpdate(state_->context.get(), bytes.data(), bytes.size()) == 1, "EVP");
+}
+
+std::string Sha256::finish() {
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  NG_CHECK(EVP_DigestFinal_ex(state_->context.get(), digest, &size) == 1, "EVP");
+  state_->begin();
+  return hex({digest, size});
+}
+
+struct FileWriter::State {
+  Path path;
+  int fd = -1;
+  std::vector<std::byte> buffer;
+  Sha256 hash;
+
+  void flush() {
+    size_t done = 0;
+    while (done < buffer.size()) {
+      const ssize_t put = ::write(fd, buffer.data() + done, buffer.size() - done);
+      if (put < 0 && errno == EINTR) continue;
+      check(put >= 0, "{}: cannot be written: {}", path.string(), reason());
+      done += static_cast<size_t>(put);
+    }
+    buffer.clear();
+  }
+};
+
+FileWriter::FileWriter(const Path& path) : state_(std::make_unique<State>()) {
+  state_->path = path;
+  state_->fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  check(state_->fd >= 0, "{}: cannot be created: {}", path.string(), reason());
+}
+
+FileWriter::~FileWriter() {
+  if (state_->fd >= 0) ::close(state_->fd);
+}
+
+void FileWriter::write(std::span<const std::byte> bytes) {
+  constexpr size_t kBuffer = size_t{1} << 20;
+  state_->hash.update(bytes);
+  size_ += bytes.size();
+  while (!bytes.empty()) {
+    const auto part = bytes.first(std::min(bytes.size(), kBuffer - state_->buffer.size()));
+    state_->buffer.insert(state_->buffer.end(), part.begin(), part.end());
+    bytes = bytes.subspan(part.size());
+    if (state_->buffer.size() == kBuffer) state_->flush();
+  }
+}
+
+void FileWriter::pad_to(size_t alignment) {
+  const std::vector<std::byte> zeros((alignment - size_ % alignment) % alignment);
+  write(std::span<const std::byte>(zeros));
+}
+
+std::string FileWriter::close() {
+  state_->flush();
+  const bool synced = ::fsync(state_->fd) == 0 || errno == EINVAL;  // /dev/null has no disk
+  const bool closed = ::close(state_->fd) == 0;
+  state_->fd = -1;
+  check(synced && closed, "{}: cannot be written: {}", state_->path.string(), reason());
+  return state_->hash.finish();
+}
+
+DirectoryWriter::DirectoryWriter(const Path& target, bool replace)
+    : target_(std::filesystem::absolute(target).lexically_normal()), replace_(replace) {
+  if (!target_.has_filename()) target_ = target_.parent_path();  // "name/" means "name"
+  check(replace || !std::filesystem::exists(target_),
+        "{}: exists; --force replaces it, or choose another name", target_.string());
+  std::error_code error;
+  std::filesystem::create_directories(target_.parent_path(), error);
+  if (!error) remove_abandoned(target_);
+  temporary_ = temporary_beside(target_);
+  if (!error) std::filesystem::create_directory(temporary_, error);
+  check(!error, "{}: cannot be created: {}", temporary_.string(), error.message());
+  lock_ = ::open(temporary_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  check(lock_ >= 0 && ::flock(lock_, LOCK_EX | LOCK_NB) == 0, "{}: cannot be locked: {}",
+        temporary_.string(), reason());
+}
+
+DirectoryWriter::~DirectoryWriter() {
+  std::error_code ignored;
+  if (!temporary_.empty()) std::filesystem::remove_all(temporary_, ignored);
+  ::close(lock_);
+}
+
+void DirectoryWriter::commit() {
+  sync_directory(temporary_);
+  std::error_code error;
+  if (replace_ && std::filesystem::exists(target_)) {
+    exchange(temporary_, target_, error);
+  } else {
+    std::filesystem::rename(temporary_, target_, error);
+  }
+  check(!error, "{}: cannot be put in place: {}", target_.string(), error.message());
+  sync_directory(target_.parent_path());
+  std::filesystem::remove_all(temporary_, error);  // what was replaced
+  temporary_.clear();
+}
+
+std::string sha256(std::span<const std::byte> bytes) {
+  Sha256 hash;
+  hash.update(bytes);
+  return hash.finish();
+}
+
+uint64_t free_disk_bytes(const Path& path) {
+  struct statvfs info = {};
+  check(::statvfs(path.c_str(), &info) == 0, "{}: {}", path.string(), reason());
+  return static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
+}
+
+}  // namespace ng

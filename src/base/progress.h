@@ -1,0 +1,37 @@
+// How far is a long piece of work? A bar on a terminal, a line now and then elsewhere.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <string_view>
+
+namespace ng {
+
+// Writes to standard error, nothing when quiet. For one thread.
+class Progress {
+ public:
+  explicit Progress(bool quiet, std::FILE* out = stderr);
+  ~Progress() { end(); }
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  // Begins a part of the work, "weights", of so many bytes; the part before it ends.
+  void begin(std::string what, uint64_t bytes);
+  void advance(uint64_t bytes);
+  void end();
+  void say(std::string_view line);  // a line of its own
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void show(bool last);
+
+  std::FILE* out_;  // null: quiet
+  bool terminal_ = false;
+  std::string what_;  // empty: nothing is under way
+  uint64_t total_ = 0, done_ = 0;
+  Clock::time_point start_, shown_;
+};
+
+}  // namespace ng
