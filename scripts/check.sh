@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# What do `make test`, `make check` and `make check-full` run, in which order, and what does each
+# part take? The last line is `N passed, N failed`: single tests where a part counts them, else parts.
+#   scripts/check.sh test|check|full ...      scripts/check.sh --sources | --tidy
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+exec </dev/null
+export PATH=/usr/bin:/bin:$PATH  # Debian's tools, whatever else is installed
+
+passed=0 failed=0 summary=''
+
+# Adds up what a log says of single tests: GoogleTest, unittest, or a line "N passed, N failed".
+count() {
+  awk '/\[  PASSED  \] [0-9]+ test/ { sub(/.*PASSED  \] /, ""); good += $1 }
+       /\[  FAILED  \] .* \([0-9]+ ms\)$/ { ++bad }
+       /^Ran [0-9]+ tests? in/ { ran += $2 }
+       /^FAILED \(/ { gsub(/[^0-9]+/, " "); for (i = 1; i <= NF; i++) wrong += $i }
+       /^([a-z]+: )?[0-9]+ passed, [0-9]+ failed$/ { good += $(NF - 3); bad += $(NF - 1) }
+       END { print good + ran - wrong, bad + wrong }' "$1"
+}
+
+# part NAME COMMAND...: shows the command's output, times it, counts it.
+part() {
+  local name=$1 start=$SECONDS log good bad status
+  shift
+  printf '\n== %s\n' "$name"
+  mkdir -p build/logs
+  log=build/logs/${name//[^a-z0-9]/-}.log
+  "$@" 2>&1 | tee "$log"
+  status=${PIPESTATUS[0]}
+  read -r good bad < <(count "$log")
+  if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
+  if [ "$status" -eq 0 ] && [ "$((good + bad))" -eq 0 ]; then good=1; fi
+  passed=$((passed + good)) failed=$((failed + bad))
+  summary+=$(printf '%-32s %5d s %7d passed %5d failed' "$name" $((SECONDS - start)) "$good" "$bad")$'\n'
+  [ "$bad" -eq 0 ]
+}
+
+sources() { find . \( -path ./build -o -path './.?*' \) -prune -o -regex '.*\.\(cc\|h\|inc\)' -print | sort; }
+
+format() { sources | xargs clang-format-14 --dry-run -Werror; }
+
+tidy() {
+  find src -name '*.cc' ! -name '*_test.cc' | sort |
+    xargs -P "$(nproc)" -n 1 clang-tidy-14 -p build/release --quiet 2>/dev/null
+}
+
+build() { cmake --preset "$1" >/dev/null && cmake --build --preset "$1"; }
+
+# The unit tests with every instruction set this CPU has.
+each_isa() {
+  local isa flag flags
+  flags=" $(grep -m1 ^flags /proc/cpuinfo) "
+  for isa in generic avx2 avx512; do
+    for flag in $(case $isa in avx2) echo avx2 fma f16c ;; avx512) echo avx512{f,bw,dq,vl} ;; esac); do
+      if [[ $flags != *" $flag "* ]]; then
+        echo "skipped: NEUROGLOT_ISA=$isa, this CPU lacks $flag"
+        continue 2
+      fi
+    done
+    part "unit tests, $isa" env NEUROGLOT_ISA="$isa" ctest --preset release
+  done
+}
+
+# The runtime of the thread sanitizer knows only the classic address layout.
+without_aslr() { if setarch -R true 2>/dev/null; then setarch -R "$@"; else "$@"; fi; }
+
+python() { ".venv/$1/bin/python" "${@:2}"; }  # python ENVIRONMENT SCRIPT...
+
+run_test() {
+  part "layers" python3 scripts/check_layers.py
+  part "size" python3 scripts/size_report.py
+  part "format" format
+  part "scripts" python3 -m unittest discover -s tests -p '*_test.py'
+  part "build release" build release && each_isa
+  part "command line" python3 tests/command_line.py
+  part "docs" python3 scripts/check_docs.py
+  part "build asan" build asan && part "unit tests, asan" ctest --preset asan
+  part "build tsan" build tsan && part "unit tests, tsan" without_aslr ctest --preset tsan
+}
+
+run_check() {
+  part "build release" build release && part "clang-tidy" tidy
+  part "packages from PyPI" scripts/venv.sh check || return
+  part "tokens" python check scripts/check_tokens.py --cases 250
+  part "tokens, self-test" python check scripts/check_tokens.py --self-test
+  part "tokens, demo model" python check scripts/check_demo.py --sentences 100
+  part "tokenizer" python check scripts/check_tokenizer.py
+}
+
+run_full() {
+  run_check
+  part "tokens, 2000 cases" python check scripts/check_tokens.py --cases 2000
+  part "demo model, 1000 sentences" python check scripts/check_demo.py --sentences 1000
+  part "newest from PyPI" scripts/venv.sh check-newest &&
+    part "tokens, newest" python check-newest scripts/check_tokens.py --cases 2000 --column newest
+  part "fresh Debian" scripts/fresh.sh
+  record
+}
+
+# What each part took and ended with, seeds and versions among it, into docs/verification.md.
+record() {
+  local log
+  {
+    printf '```\n%s```\n' "$summary"
+    for log in build/logs/{tokens,demo,packages,newest}*.log; do
+      printf '\n%s\n\n```\n%s\n```\n' "$(basename "$log" .log)" "$(tail -n 12 "$log")"
+    done
+  } | python3 scripts/record.py "make check-full"
+}
+
+case "${1:-}" in
+  --sources) sources; exit ;;
+  --tidy) tidy; exit ;;
+esac
+for name in "$@"; do
+  case "$name" in
+    test | check | full) "run_$name" ;;
+    *) echo "usage: scripts/check.sh test|check|full ..." >&2; exit 1 ;;
+  esac
+done
+printf '\n%s%d passed, %d failed\n' "$summary" "$passed" "$failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
