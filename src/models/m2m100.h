@@ -1,0 +1,14 @@
+// M2M-100 and NLLB-200: one family, different sizes.
+#pragma once
+
+#include "models/m2m100_config.h"
+#include "models/model.h"
+
+namespace ng {
+
+// One of kPhases.
+Graph build_m2m100(const M2M100Config& config, std::string_view phase, const Sizes& sizes);
+
+Model open_m2m100(const Checkpoint& checkpoint);
+
+}  // namespace ng
