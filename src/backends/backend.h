@@ -1,0 +1,72 @@
+// What a backend is: a target's wishes as data, and devices that load graphs and run them.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace ng {
+
+// What a device wants of the compiler; written into the manifest by name.
+struct Target {
+  std::string_view name;
+  bool fused;   // the fuse pass runs
+  bool packed;  // matrices are laid out in panels
+};
+
+// Bytes bound to one input or output for one run. `type` is exact: a counted dimension has the size
+// used in this run. data is null for an output nobody wants.
+struct Argument {
+  Type type;
+  std::byte* data = nullptr;
+};
+
+// An input or output of a loaded artifact; counted dimensions take their size in each run.
+struct Port {
+  std::string name;
+  Type type;
+};
+
+// A loaded artifact. run() is for one caller at a time.
+class Executable {
+ public:
+  virtual ~Executable() = default;
+  virtual const std::vector<Port>& inputs() const = 0;
+  virtual const std::vector<Port>& outputs() const = 0;
+  // In the order of inputs() and outputs(). A state (an input and an output of one name) is one
+  // memory, changed in place. Types that do not fit: User. Indices inside s32 inputs that point
+  // outside (ids, histories, lengths) are the caller's promise, except write_rows, which skips
+  // them.
+  virtual void run(std::span<const Argument> inputs, std::span<const Argument> outputs) = 0;
+};
+
+using WeightSource = std::function<Tensor(const std::string& name)>;
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  // `artifact` is what the compiler made for this target: for both of these backends, graph text.
+  // Weights stay where they are: the tensors that `weights` gives are kept.
+  virtual std::unique_ptr<Executable> load(std::string_view artifact,
+                                           const WeightSource& weights) = 0;
+  virtual std::string description() const = 0;  // "cpu (avx512, 2 threads)"
+};
+
+struct DeviceOptions {
+  int threads = 0;  // 0: available_threads()
+};
+
+struct Backend {
+  Target target;
+  std::unique_ptr<Device> (*open)(const DeviceOptions&);
+};
+std::span<const Backend> backends();
+// Unknown names: User, listing those there are.
+const Backend& find_backend(std::string_view name);
+
+}  // namespace ng

@@ -1,0 +1,28 @@
+// Which backends are there?
+#include "backends/backend.h"
+#include "backends/cpu/cpu.h"
+#include "backends/reference/reference.h"
+#include "base/error.h"
+
+namespace ng {
+namespace {
+
+constexpr Backend kBackends[] = {
+    {{"cpu", true, true}, open_cpu},
+    {{"reference", false, false}, open_reference},
+};
+
+}  // namespace
+
+std::span<const Backend> backends() { return kBackends; }
+
+const Backend& find_backend(std::string_view name) {
+  std::string known;
+  for (const Backend& backend : kBackends) {
+    if (backend.target.name == name) return backend;
+    known += fmt::format(" {}", backend.target.name);
+  }
+  fail("there is no target \"{}\"; the targets are:{}", shown(name), known);
+}
+
+}  // namespace ng

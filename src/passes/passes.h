@@ -1,0 +1,49 @@
+// The compiler's passes: each a function from graph to graph that keeps what the graph means.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ir/graph.h"
+
+namespace ng {
+
+// fuse: activate(linear) and linear + x become one linear; up to four linears of the same x (q, k,
+// v) become one over concatenated weights, and slices of its result. Bit-identical: every output
+// keeps its own chain, bias, activation and residual, in that order.
+Graph fuse(const Graph& graph);
+
+// precision: every matrix (the weight of linear and project_top_k, the table of embed) is converted
+// to `dtype`; vectors, activations, sums and caches stay float32. f32: no change.
+Graph precision(const Graph& graph, DType dtype);
+
+// pack: every matrix is laid out in panels of 16 outputs, as the CPU's kernels read it.
+Graph pack_matrices(const Graph& graph);
+
+// split_static: what depends on weights and constants alone moves into a second graph, whose
+// outputs are the tensors the phase then names as its weights. Their names say how they were made
+// ("model.shared.weight.bf16.packed"), so that phases share them.
+struct Split {
+  Graph phase, prepare;
+};
+Split split_static(const Graph& graph);
+
+// What a target wants of the passes.
+struct LoweringOptions {
+  DType weight_dtype = DType::f32;
+  bool fused = true;
+  bool packed = true;
+  std::string stop_after;            // a stage's name: later ones are left out
+  std::vector<std::string> without;  // stages to leave out
+};
+
+// Every stage in order, the graph verified after each. Unknown stage names: User, listing them.
+Split lower(const Graph& graph, const LoweringOptions& options);
+std::vector<std::string_view> stage_names();
+
+// `more`'s nodes and outputs added to `prepare`; one name always means one value.
+void merge_prepare(Graph& prepare, const Graph& more);
+
+}  // namespace ng

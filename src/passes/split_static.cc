@@ -1,0 +1,91 @@
+// What can be computed once, when a model is compiled?
+#include <map>
+
+#include "base/error.h"
+#include "ir/build.h"
+#include "passes/passes.h"
+
+namespace ng {
+namespace {
+
+bool is_static_leaf(const Node& node) {
+  return node.op == Op::weight || node.op == Op::constant || node.op == Op::frequencies;
+}
+
+std::vector<bool> static_nodes(const Graph& graph) {
+  std::vector<bool> is_static(graph.nodes().size());
+  for (size_t at = 0; at < is_static.size(); ++at) {
+    const Node& node = graph.nodes()[at];
+    bool all = !node.inputs.empty();
+    for (const Value& value : node.inputs) all = all && is_static[value.node];
+    is_static[at] = all || is_static_leaf(node);
+  }
+  return is_static;
+}
+
+// A name that says how the tensor is made of the checkpoint's.
+std::string describe(const Graph& graph, Value value) {
+  const Node& node = graph[value];
+  if (node.op == Op::weight) return node.attrs.name;
+  if (node.op == Op::frequencies) return fmt::format("frequencies.{}", node.types[0].size(0));
+  NG_CHECK(!node.inputs.empty(), "{} has no name", row(node.op).name);
+  const std::string first = describe(graph, node.inputs[0]);
+  if (node.op == Op::concatenate) return fmt::format("{}+{}", first, node.inputs.size() - 1);
+  if (node.op == Op::convert) return fmt::format("{}.{}", first, name(node.types[0].dtype));
+  if (node.op == Op::pack) return first + ".packed";
+  return fmt::format("{}.{}", first, row(node.op).name);
+}
+
+// Moves `value` and all it depends on into `prepare`.
+Value move_static(const Graph& graph, Value value, Graph& prepare, std::map<Value, Value>& moved) {
+  if (const auto found = moved.find(value); found != moved.end()) return found->second;
+  Node node = graph[value];
+  for (Value& from : node.inputs) from = move_static(graph, from, prepare, moved);
+  const Value first = prepare.add(std::move(node));
+  return moved[value] = Value{first.node, value.result};
+}
+
+}  // namespace
+
+Split split_static(const Graph& graph) {
+  const std::vector<bool> is_static = static_nodes(graph);
+  Split split{Graph(graph.name), Graph("prepare")};
+  std::map<Value, Value> moved, translated;
+  const auto translate = [&](Value value) -> Value {
+    if (const auto found = translated.find(value); found != translated.end()) return found->second;
+    const Node& node = graph[value];
+    if (node.op == Op::constant) return translated[value] = split.phase.add(node);
+    NG_CHECK(is_static[value.node], "%{} is used before it stands", value.node);
+    const std::string called = describe(graph, value);
+    const Value made = move_static(graph, value, split.prepare, moved);
+    NG_CHECK(!split.prepare.find_output(called), "two tensors are called {}", called);
+    split.prepare.outputs.push_back({called, made});
+    return translated[value] = weight(split.phase, called, graph.type(value));
+  };
+  const std::vector<bool> live = live_nodes(graph);
+  for (uint32_t at = 0; at < graph.nodes().size(); ++at) {
+    Node node = graph.nodes()[at];
+    if (is_static[at] || (!live[at] && node.op != Op::input)) continue;
+    for (Value& value : node.inputs) value = translate(value);
+    const Value first = split.phase.add(std::move(node));
+    for (uint8_t i = 0; i < graph.nodes()[at].types.size(); ++i) {
+      translated[{at, i}] = {first.node, i};
+    }
+  }
+  for (const Named& output : graph.outputs) {
+    split.phase.outputs.push_back({output.name, translate(output.value)});
+  }
+  return split;
+}
+
+void merge_prepare(Graph& prepare, const Graph& more) {
+  std::map<Value, Value> moved;
+  for (const Named& output : more.outputs) {
+    const Value value = move_static(more, output.value, prepare, moved);
+    const auto known = prepare.find_output(output.name);
+    NG_CHECK(!known || *known == value, "two tensors are called {}", output.name);
+    if (!known) prepare.outputs.push_back({output.name, value});
+  }
+}
+
+}  // namespace ng
