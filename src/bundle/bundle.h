@@ -1,0 +1,106 @@
+// What is in a bundle, the directory that `compile` writes and every other command opens? The
+// format is docs/bundle.md.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/progress.h"
+#include "tensor/tensor.h"
+
+namespace ng {
+
+inline constexpr int64_t kBundleVersion = 1;
+inline constexpr std::string_view kTokenizerName = "tokenizer/tokenizer.bin";
+
+bool is_bundle(const Path& path);  // a directory with a manifest.json and a weights.bin
+
+class Bundle {
+ public:
+  struct Facts {  // of the model
+    std::string family;
+    int64_t vocabulary = 0, pad = 1, decoder_start = 2;
+    std::vector<int64_t> eos;
+    int64_t parameters = 0;
+  };
+  struct StoredWeight {
+    Type type;
+    uint64_t offset = 0, bytes = 0;
+    std::string sha256;
+  };
+
+  // Checks the version, the manifest's hash, every file's size and the hash of all but the weights.
+  // User error: no bundle, made by another version, damaged.
+  static Bundle open(const Path& path);
+
+  const Path& path() const { return path_; }
+  const std::string& identity() const { return identity_; }  // SHA-256 of manifest.json
+  const Json& manifest() const { return manifest_; }
+  const Json& config() const { return manifest_.at("config"); }
+  const Json& generation_config() const { return manifest_.at("generation_config"); }  // or null
+  const Facts& facts() const { return facts_; }
+  const std::string& target() const { return target_; }
+  const std::string& licence() const { return licence_; }
+  DType dtype() const { return dtype_; }  // of the matrices
+
+  std::string_view artifact(const std::string& phase) const;  // unknown: User
+  bool has_tokenizer() const { return files_.contains(std::string(kTokenizerName)); }
+  std::string_view tokenizer_bytes() const;
+
+  const std::map<std::string, StoredWeight>& weights() const { return weights_; }
+  Tensor weight(const std::string& name) const;  // a view of the mapping; unknown: User
+
+  // Reads every byte of the weights. The first tensor (in the file's order) that differs from the
+  // manifest is named in a User error.
+  void check_weights(Progress& progress) const;
+
+ private:
+  using File = std::shared_ptr<const MappedFile>;
+  Bundle() = default;
+  void read_manifest();
+  void read_facts();
+  void open_files();
+  void read_weight(const std::string& name, const Json& row);
+  void check_layout() const;
+  std::string_view file(const std::string& name) const;
+  std::string where(std::string_view name) const { return (path_ / name).string(); }
+
+  Path path_;
+  std::string identity_, target_, licence_;
+  DType dtype_ = DType::f32;
+  Json manifest_;
+  Facts facts_;
+  std::map<std::string, File> files_;
+  File weights_file_;
+  std::map<std::string, StoredWeight> weights_;
+};
+
+// A bundle being made; it appears at `target` with commit(), complete, or not at all.
+class BundleWriter {
+ public:
+  // An existing `target` is refused without `replace`, and with it unless it is a bundle or empty.
+  BundleWriter(const Path& target, bool replace);
+
+  void add_file(const std::string& name, std::string_view bytes);  // "graphs/decode.txt"
+  void begin_tensor(const std::string& name, const Type& type);
+  void write(std::span<const std::byte> bytes);  // of that tensor, in row-major order
+  // `manifest` is all but what this class knows: schema, version and the tables.
+  void commit(Json manifest);
+
+ private:
+  void end_tensor();
+
+  DirectoryWriter directory_;
+  FileWriter weights_;
+  Json files_ = Json::object(), tensors_ = Json::object();
+  std::string name_;  // of the tensor that is being written
+  uint64_t left_ = 0;
+  Sha256 hash_;
+};
+
+}  // namespace ng

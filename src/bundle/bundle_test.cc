@@ -1,0 +1,195 @@
+#include "bundle/bundle.h"
+
+#include <gmock/gmock.h>
+
+#include "bundle/format.h"
+#include "checkpoint/damage_for_test.h"
+
+namespace ng {
+namespace {
+
+using testing::HasSubstr;
+
+Tensor numbers(int64_t count) {
+  std::vector<float> values;
+  for (int64_t i = 0; i < count; ++i) values.push_back(static_cast<float>(i) + 0.5F);
+  return Tensor::of<float>(DType::f32, {count}, values);
+}
+
+Json facts() {
+  return {{"config", {{"model_type", "m2m_100"}}},
+          {"generation_config", nullptr},
+          {"dtype", "f32"},
+          {"licence", "none"},
+          {"target", "cpu"},
+          {"model",
+           {{"family", "m2m_100"},
+            {"vocabulary", 9},
+            {"pad", 1},
+            {"decoder_start", 2},
+            {"eos", {2, 3}},
+            {"parameters", 26}}}};
+}
+
+// A bundle of three tensors and two files.
+struct Small : TemporaryDirectory {
+  Path bundle = path / "bundle";
+  Json manifest;
+  Small() {
+    BundleWriter writer(bundle, false);
+    writer.add_file("graphs/encode.txt", "graph encode\n");
+    writer.add_file("tokenizer/tokenizer.bin", std::string_view("a\0b", 3));
+    for (const auto& [name, size] : {std::pair("z", 5), {"a", 16}, {"m.weight", 5}}) {
+      const Tensor tensor = numbers(size);
+      writer.begin_tensor(name, tensor.type);
+      writer.write(tensor.data.first(4));
+      writer.write(tensor.data.subspan(4));
+    }
+    writer.commit(facts());
+    manifest = Json::parse(read(kManifestName));
+  }
+  std::string read(std::string_view name) const { return read_file(bundle / name, 1 << 20); }
+  void put(std::string_view name, std::string_view bytes) const {
+    std::filesystem::remove(bundle / name);  // rewriting in place makes some file systems sync
+    put_file(bundle / name, bytes);
+  }
+  // Replaces the manifest and its hash; those of `refused` are changes of the first one.
+  void put_manifest(const std::string& text) const {
+    put(kManifestName, text);
+    put(kHashName, hash_line(sha256(text)));
+  }
+  template <class Change>
+  std::string refused(Change change) const {
+    Json changed = manifest;
+    change(changed);
+    put_manifest(changed.dump(2) + "\n");
+    return refusal([&] { Bundle::open(bundle); });
+  }
+  std::string check() const {
+    return refusal([&] {
+      Progress quiet(true);
+      Bundle::open(bundle).check_weights(quiet);
+    });
+  }
+};
+
+TEST(Bundle, GivesBackWhatWasWritten) {
+  const Small small;
+  const Bundle bundle = Bundle::open(small.bundle);
+  EXPECT_EQ(bundle.artifact("encode"), "graph encode\n");
+  EXPECT_TRUE(bundle.has_tokenizer());
+  EXPECT_EQ(bundle.tokenizer_bytes(), std::string_view("a\0b", 3));
+  EXPECT_EQ(bundle.facts().eos, (std::vector<int64_t>{2, 3}));
+  EXPECT_EQ(bundle.facts().parameters, 26);
+  for (const auto& [name, size] : {std::pair("z", 5), {"a", 16}, {"m.weight", 5}}) {
+    const Tensor found = bundle.weight(name), wanted = numbers(size);
+    EXPECT_EQ(found.type, wanted.type);
+    EXPECT_TRUE(std::equal(found.data.begin(), found.data.end(), wanted.data.begin()));
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(found.data.data()) % kWeightAlignment, 0U);
+  }
+  Progress quiet(true);
+  bundle.check_weights(quiet);
+  EXPECT_THAT(refusal([&] { bundle.weight("b"); }), HasSubstr("no tensor 'b'"));
+  EXPECT_THAT(refusal([&] { bundle.artifact("decode"); }), HasSubstr("no graphs/decode.txt"));
+}
+
+TEST(Bundle, TensorsOutliveTheBundle) {
+  const Small small;
+  const Tensor tensor = Bundle::open(small.bundle).weight("a");
+  EXPECT_TRUE(std::equal(tensor.data.begin(), tensor.data.end(), numbers(16).data.begin()));
+}
+
+TEST(Bundle, OpensInSpiteOfFilesOutsideTheIdentity) {
+  const Small small;
+  const std::string identity = Bundle::open(small.bundle).identity();
+  small.put("verification.json", "{}");
+  EXPECT_EQ(Bundle::open(small.bundle).identity(), identity);
+}
+
+TEST(Bundle, OfAnotherVersionSaysWhatToDo) {
+  const Small small;
+  EXPECT_THAT(small.refused([](Json& m) { m["version"] = 2; }),
+              HasSubstr("version 2, this neuroglot reads version 1: compile the checkpoint again"));
+  EXPECT_THAT(small.refused([](Json& m) { m["schema"] = "other"; }), HasSubstr("not the manifest"));
+}
+
+TEST(Bundle, FindsEveryEditOfAFile) {
+  for (const char* name : {"manifest.json", "graphs/encode.txt", "tokenizer/tokenizer.bin"}) {
+    const Small small;
+    std::string bytes = small.read(name);
+    bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+    small.put(name, bytes);
+    EXPECT_THAT(refusal([&] { Bundle::open(small.bundle); }), HasSubstr(name));
+    small.put(name, bytes + " ");
+    EXPECT_THAT(refusal([&] { Bundle::open(small.bundle); }), HasSubstr(name));
+    std::filesystem::remove(small.bundle / name);
+    refusal([&] { Bundle::open(small.bundle); });
+  }
+  const Small small;
+  small.put("weights.bin", small.read("weights.bin") + "x");
+  EXPECT_THAT(refusal([&] { Bundle::open(small.bundle); }), HasSubstr("weights.bin: has"));
+}
+
+TEST(Bundle, CheckNamesTheFirstTensorThatDiffers) {
+  const Small small;
+  const std::string good = small.read("weights.bin");
+  const auto damaged_at = [&](std::initializer_list<size_t> places) {
+    std::string bytes = good;
+    for (const size_t at : places) bytes[at] = static_cast<char>(bytes[at] ^ 1);
+    small.put("weights.bin", bytes);
+    return small.check();
+  };
+  EXPECT_THAT(damaged_at({130, 70}), HasSubstr("'a' does not have the hash"));
+  EXPECT_THAT(damaged_at({130}), HasSubstr("'m.weight' does not have the hash"));
+  EXPECT_THAT(damaged_at({21}), HasSubstr("before 'a' are not zero"));
+}
+
+TEST(Bundle, BelievesNothingInTheManifest) {
+  const Small small;
+  const auto tensor = [&](const char* key, Json value) {
+    return small.refused([&](Json& m) { m["tensors"]["a"][key] = std::move(value); });
+  };
+  EXPECT_THAT(tensor("offset", 65), HasSubstr("'a' is not aligned"));
+  EXPECT_THAT(tensor("offset", 0), HasSubstr("overlaps"));
+  EXPECT_THAT(tensor("offset", 192), HasSubstr("overlaps"));
+  EXPECT_THAT(tensor("offset", -64), HasSubstr("\"offset\""));
+  EXPECT_THAT(tensor("offset", uint64_t{1} << 63), HasSubstr("\"offset\""));
+  EXPECT_THAT(tensor("offset", 1.5), HasSubstr("\"offset\""));
+  EXPECT_THAT(tensor("bytes", 63), HasSubstr("has 64 bytes, not 63"));
+  EXPECT_THAT(tensor("shape", Json({int64_t{1} << 40, int64_t{1} << 40})), HasSubstr("too large"));
+  EXPECT_THAT(tensor("shape", Json({4, -4})), HasSubstr("\"shape\""));
+  EXPECT_THAT(tensor("shape", Json({1, 1, 1, 1, 16})), HasSubstr("\"shape\""));
+  EXPECT_THAT(tensor("dtype", "f8"), HasSubstr("'f8'"));
+  for (const char* name : {"../secret", "/etc/passwd", "graphs/../../x", "graphs/", "a/b/c", "",
+                           "x", ".git/config", "graphs/.hidden"}) {
+    EXPECT_THAT(small.refused([&](Json& m) { m["files"][name] = m["files"]["graphs/encode.txt"]; }),
+                HasSubstr("is no name of a file"));
+  }
+  for (const char* key : {"config", "generation_config", "dtype", "licence", "target", "model",
+                          "files", "tensors", "weights"}) {
+    EXPECT_THAT(small.refused([&](Json& m) { m.erase(key); }), HasSubstr(key));
+    EXPECT_THAT(small.refused([&](Json& m) { m[key] = Json::array(); }), HasSubstr(key));
+  }
+  EXPECT_THAT(small.refused([](Json& m) { m["model"]["pad"] = 9; }), HasSubstr("\"pad\""));
+  EXPECT_THAT(small.refused([](Json& m) { m["model"]["eos"] = Json::array(); }),
+              HasSubstr("\"eos\""));
+  EXPECT_THAT(small.refused([](Json& m) { m["model"]["eos"] = {2, 9}; }), HasSubstr("\"eos\""));
+  EXPECT_THAT(small.refused([](Json& m) { m["model"]["vocabulary"] = 0; }),
+              HasSubstr("vocabulary"));
+}
+
+TEST(Bundle, SurvivesDamagedManifests) {
+  const Small small;
+  expect_survives(small.read(kManifestName), 3000, [&](std::span<const std::byte> bytes) {
+    small.put_manifest({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    const Bundle bundle = Bundle::open(small.bundle);
+    for (const auto& [name, stored] : bundle.weights()) {
+      size_t sum = 0;
+      for (const std::byte byte : bundle.weight(name).data) sum += static_cast<size_t>(byte);
+      EXPECT_LE(sum, 255 * stored.bytes);
+    }
+  });
+}
+
+}  // namespace
+}  // namespace ng

@@ -1,0 +1,74 @@
+// How does a bundle come to be on the disk?
+#include "base/error.h"
+#include "bundle/bundle.h"
+#include "bundle/format.h"
+
+namespace ng {
+namespace {
+
+const Path& replaceable(const Path& target, bool replace) {
+  const bool harmless =
+      !replace || !std::filesystem::exists(target) || is_bundle(target) ||
+      (std::filesystem::is_directory(target) && std::filesystem::is_empty(target));
+  check(harmless, "{}: is no bundle, so --force does not replace it; choose another name",
+        target.string());
+  return target;
+}
+
+}  // namespace
+
+BundleWriter::BundleWriter(const Path& target, bool replace)
+    : directory_(replaceable(target, replace), replace),
+      weights_(directory_.path() / kWeightsName) {}
+
+void BundleWriter::add_file(const std::string& name, std::string_view bytes) {
+  std::filesystem::create_directories((directory_.path() / name).parent_path());
+  FileWriter writer(directory_.path() / name);
+  writer.write(bytes);
+  files_[name] = {{"bytes", bytes.size()}, {"sha256", writer.close()}};
+}
+
+void BundleWriter::begin_tensor(const std::string& name, const Type& type) {
+  end_tensor();
+  NG_CHECK(!tensors_.contains(name), "tensor {} is written twice", name);
+  weights_.pad_to(kWeightAlignment);
+  Json shape = Json::array();
+  for (const Dim& dim : type.shape) shape.push_back(dim.size);
+  name_ = name;
+  left_ = static_cast<uint64_t>(byte_count(type));
+  tensors_[name] = {{"bytes", left_},
+                    {"dtype", ng::name(type.dtype)},
+                    {"offset", weights_.size()},
+                    {"shape", std::move(shape)}};
+}
+
+void BundleWriter::write(std::span<const std::byte> bytes) {
+  NG_CHECK(bytes.size() <= left_, "{}: {} bytes for the last {}", name_, bytes.size(), left_);
+  left_ -= bytes.size();
+  hash_.update(bytes);
+  weights_.write(bytes);
+}
+
+void BundleWriter::end_tensor() {
+  if (name_.empty()) return;
+  NG_CHECK(left_ == 0, "{} lacks {} bytes", name_, left_);
+  tensors_[name_]["sha256"] = hash_.finish();
+  name_.clear();
+}
+
+void BundleWriter::commit(Json manifest) {
+  end_tensor();
+  const uint64_t bytes = weights_.size();
+  manifest["schema"] = kSchema;
+  manifest["version"] = kBundleVersion;
+  manifest["weights"] = {{"bytes", bytes}, {"sha256", weights_.close()}};
+  manifest["files"] = std::move(files_);
+  manifest["tensors"] = std::move(tensors_);
+  FileWriter text(directory_.path() / kManifestName), hash(directory_.path() / kHashName);
+  text.write(manifest.dump(2) + "\n");
+  hash.write(hash_line(text.close()));
+  hash.close();
+  directory_.commit();
+}
+
+}  // namespace ng

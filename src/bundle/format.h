@@ -1,0 +1,17 @@
+// The names and numbers of docs/bundle.md that reader and writer share.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace ng {
+
+inline constexpr std::string_view kSchema = "neuroglot bundle";
+inline constexpr std::string_view kManifestName = "manifest.json", kHashName = "manifest.sha256",
+                                  kWeightsName = "weights.bin";
+inline constexpr size_t kWeightAlignment = 64;
+
+// What manifest.sha256 holds: a line for `sha256sum -c`.
+inline std::string hash_line(const std::string& sha256) { return sha256 + "  manifest.json\n"; }
+
+}  // namespace ng
