@@ -1,0 +1,157 @@
+// Is a sentence's result the same bytes, whatever runs with it, before it and on how many threads?
+#include "translate/batch.h"
+
+#include <fmt/ranges.h>
+#include <gtest/gtest.h>
+
+#include <bit>
+
+#include "backends/cpu/cpu.h"
+#include "ir/text.h"
+#include "passes/passes.h"
+#include "tiny_model.h"
+
+namespace ng {
+namespace {
+
+// The tiny model's phases, lowered for the CPU, with their prepared weights.
+struct TinyPhases {
+  std::map<std::string, std::string> texts;
+  std::map<std::string, Tensor> weights;
+
+  TinyPhases() {
+    Graph prepare("prepare");
+    for (const std::string_view phase : kPhases) {
+      const Graph graph =
+          build_m2m100(test::tiny_config(), phase, {4096, 4096, 512, 65536, 8192, 1111});
+      const Split split = lower(graph, {});
+      texts[std::string(phase)] = print(split.phase);
+      merge_prepare(prepare, split.prepare);
+    }
+    const auto leaves = test::weights_of(prepare);
+    Bindings bindings;
+    bindings.weight = [&](const std::string& name) { return leaves.at(name); };
+    weights = interpret(prepare, bindings);
+  }
+  Phases phases() const {
+    return {1111, 1, [this](const std::string& phase) { return texts.at(phase); },
+            [this](const std::string& name) { return weights.at(name); }};
+  }
+};
+
+const TinyPhases& tiny() {
+  static const TinyPhases phases;
+  return phases;
+}
+
+Job random_job(std::mt19937_64& random) {
+  const auto pick = [&](int low, int high) {
+    return std::uniform_int_distribution<int>(low, high)(random);
+  };
+  std::vector<int32_t> source(static_cast<size_t>(pick(0, 9) == 0 ? pick(1, 200) : pick(1, 12)));
+  for (int32_t& id : source) id = pick(0, 1110);
+  GenerationOptions options;
+  options.num_beams = pick(1, 5);
+  options.max_length = pick(3, 14);
+  options.eos_token_id = {2, 7};
+  options.length_penalty = pick(0, 20) / 10.0;
+  if (pick(0, 2) == 0) options.repetition_penalty = pick(0, 1) == 0 ? 1.3 : 0.8;
+  if (pick(0, 3) == 0) options.no_repeat_ngram_size = 2;
+  if (pick(0, 1) == 0) options.forced_bos_token_id = pick(3, 1110);
+  std::vector<int32_t> prompt = {2};
+  if (pick(0, 3) == 0) prompt.push_back(pick(0, 1110));
+  return {source, {}, BeamSearch(options, prompt, 1111), ""};
+}
+
+std::string result_of(const Job& job) {
+  std::string text = job.error;
+  if (!job.error.empty()) return text;
+  for (const Hypothesis& found : job.search.results()) {
+    text += fmt::format("{} {} {};", fmt::join(found.ids, ","),
+                        std::bit_cast<uint32_t>(found.score), name(found.reason));
+  }
+  return text;
+}
+
+TEST(Batch, AResultDoesNotDependOnWhatRunsWithIt) {
+  std::mt19937_64 random(11);
+  std::vector<Job> jobs;
+  std::vector<std::string> alone;
+  for (int i = 0; i < 60; ++i) jobs.push_back(random_job(random));
+  for (const Job& job : jobs) {
+    const std::unique_ptr<Device> device = open_cpu({1});
+    Session session(tiny().phases(), *device);
+    std::vector<Job> one = {job};
+    run_jobs(session, one, {});
+    alone.push_back(result_of(one[0]));
+  }
+  for (int threads : {1, 2, 3, 8}) {
+    const std::unique_ptr<Device> device = open_cpu({threads});
+    Session session(tiny().phases(), *device);  // the same for many batches
+    for (int composition = 0; composition < 50; ++composition) {
+      std::vector<size_t> chosen;
+      std::vector<Job> batch;
+      for (size_t n = 1 + random() % 12; n > 0; --n) {
+        chosen.push_back(random() % jobs.size());  // duplicates too
+        batch.push_back(jobs[chosen.back()]);
+      }
+      run_jobs(session, batch, {static_cast<int>(random() % 5)});
+      for (size_t i = 0; i < batch.size(); ++i) {
+        ASSERT_EQ(result_of(batch[i]), alone[chosen[i]])
+            << threads << " threads, job " << chosen[i];
+      }
+    }
+  }
+}
+
+TEST(Batch, AnErrorOfOneJobLeavesTheOthersTheirResults) {
+  const std::unique_ptr<Device> device = open_cpu({1});
+  Session session(tiny().phases(), *device);
+  GenerationOptions few;
+  few.num_beams = 4;
+  few.max_length = 6;
+  for (int32_t id = 0; id < 1109; ++id) few.suppress_tokens.push_back(id);
+  std::mt19937_64 random(3);
+  std::vector<Job> jobs = {random_job(random), {{4, 5}, {}, BeamSearch(few, {2}, 1111), ""}};
+  run_jobs(session, jobs, {});
+  EXPECT_EQ(jobs[0].error, "");
+  EXPECT_NE(jobs[1].error.find("fewer than the 4 beams"), std::string::npos) << jobs[1].error;
+}
+
+TEST(RowRuns, GivesRowsThatNobodyHasAndTakesThemBack) {
+  std::mt19937_64 random(5);
+  RowRuns runs;
+  std::vector<bool> held(4096);
+  std::vector<std::pair<int32_t, int32_t>> taken;
+  for (int step = 0; step < 3000; ++step) {
+    if (taken.empty() || random() % 2 == 0) {
+      const auto length = static_cast<int32_t>(1 + random() % 9);
+      const int32_t first = runs.take(length);
+      ASSERT_LE(first + length, runs.size());
+      for (int32_t row = first; row < first + length; ++row) {
+        ASSERT_FALSE(held[static_cast<size_t>(row)]);
+        held[static_cast<size_t>(row)] = true;
+      }
+      taken.emplace_back(first, length);
+    } else {
+      const size_t at = random() % taken.size();
+      const auto [first, length] = taken[at];
+      for (int32_t row = first; row < first + length; ++row) held[static_cast<size_t>(row)] = false;
+      runs.give(first, length);
+      taken.erase(taken.begin() + static_cast<long>(at));
+    }
+    if (taken.size() > 150) {
+      for (const auto& [first, length] : taken) {
+        for (int32_t row = first; row < first + length; ++row)
+          held[static_cast<size_t>(row)] = false;
+        runs.give(first, length);
+      }
+      taken.clear();
+    }
+  }
+  for (const auto& [first, length] : taken) runs.give(first, length);
+  EXPECT_EQ(runs.take(static_cast<int32_t>(runs.size())), 0);  // all one run again
+}
+
+}  // namespace
+}  // namespace ng
