@@ -1,0 +1,162 @@
+#include "compile/compile.h"
+
+#include <algorithm>
+
+#include "backends/backend.h"
+#include "base/error.h"
+#include "bundle/bundle.h"
+#include "compile/prepare.h"
+#include "ir/text.h"
+#include "passes/passes.h"
+#include "text/tokenizer.h"
+
+namespace ng {
+namespace {
+
+struct Lowered {
+  std::map<std::string, std::string> texts;  // by phase
+  Graph prepare{"prepare"};
+};
+
+Lowered lower_phases(const Model& model, const CompileOptions& options) {
+  const Target& target = find_backend(options.target).target;
+  LoweringOptions lowering;
+  lowering.weight_dtype = options.dtype;
+  lowering.fused = target.fused;
+  lowering.packed = target.packed;
+  Lowered lowered;
+  for (const std::string_view phase : kPhases) {
+    const Split split = lower(model.build(phase, capacities(model)), lowering);
+    lowered.texts[std::string(phase)] = print(split.phase);
+    merge_prepare(lowered.prepare, split.prepare);
+  }
+  return lowered;
+}
+
+Json hashed_sources(const Checkpoint& checkpoint, const CompileOptions& options,
+                    Progress& progress) {
+  const std::vector<Checkpoint::Source> sources = source_files(checkpoint);
+  uint64_t bytes = 0;
+  for (const auto& source : sources) bytes += source.size;
+  progress.begin("hashing the checkpoint", bytes);
+  Json table = Json::object();
+  for (const auto& source : sources) {
+    const auto known = options.known_hashes.find(source.name);
+    const bool is_known = known != options.known_hashes.end();
+    table[source.name] = {{"bytes", source.size},
+                          {"sha256", is_known ? known->second : hash_file(source.path, progress)}};
+    if (is_known) progress.advance(source.size);
+  }
+  progress.end();
+  return table;
+}
+
+Json manifest_of(const Checkpoint& checkpoint, const Model& model, const CompileOptions& options) {
+  Json manifest;
+  manifest["config"] = checkpoint.config();
+  const auto& sources = checkpoint.sources();
+  const bool has_generation = std::any_of(sources.begin(), sources.end(), [](const auto& source) {
+    return source.name == "generation_config.json";
+  });
+  manifest["generation_config"] = has_generation ? checkpoint.generation_config() : Json();
+  manifest["dtype"] = name(options.dtype);
+  manifest["licence"] = licence(checkpoint);
+  manifest["model"] = {{"family", model.family}, {"vocabulary", model.vocabulary},
+                       {"pad", model.pad},       {"decoder_start", model.decoder_start},
+                       {"eos", model.eos},       {"parameters", model.parameters}};
+  manifest["target"] = options.target;
+  return manifest;
+}
+
+void add_tokenizer(const Checkpoint& checkpoint, const Model& model, BundleWriter& writer,
+                   Progress& progress) {
+  if (!Tokenizer::present(checkpoint.path())) {
+    progress.say("no tokenizer files: the bundle takes token ids, not text");
+    return;
+  }
+  const Tokenizer tokenizer = Tokenizer::open(checkpoint.path());
+  check(static_cast<int64_t>(tokenizer.size()) <= model.vocabulary,
+        "{}: the tokenizer has ids up to {}, config.json's vocab_size is {}: the files do not "
+        "belong together",
+        checkpoint.path().string(), tokenizer.size() - 1, model.vocabulary);
+  writer.add_file(std::string(kTokenizerName), tokenizer.serialize());
+}
+
+// The nearest directory that exists, for what will be made at `path`.
+Path existing_parent(const Path& path) {
+  Path parent = std::filesystem::absolute(path).parent_path();
+  while (!std::filesystem::exists(parent)) parent = parent.parent_path();
+  return parent;
+}
+
+void check_room(const Path& out, uint64_t bytes) {
+  const Path parent = existing_parent(out);
+  const uint64_t room = free_disk_bytes(parent);
+  check(bytes <= room, "{}: the bundle needs {} MB, {} MB are free in {}", out.string(),
+        (bytes >> 20) + 1, room >> 20, parent.string());
+}
+
+}  // namespace
+
+Sizes capacities(const Model& model) {
+  Sizes sizes = {};
+  sizes.tokens = int64_t{1} << 20;
+  sizes.rows = int64_t{1} << 16;
+  sizes.context = int64_t{1} << 13;
+  sizes.cache = int64_t{1} << 26;
+  sizes.memory = int64_t{1} << 24;
+  sizes.candidates = model.vocabulary;
+  return sizes;
+}
+
+std::vector<Checkpoint::Source> source_files(const Checkpoint& checkpoint) {
+  std::vector<Checkpoint::Source> files = checkpoint.sources();
+  for (const char* name : {"README.md", "added_tokens.json", "sentencepiece.bpe.model",
+                           "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"}) {
+    const Path path = checkpoint.path() / name;
+    if (!std::filesystem::is_regular_file(path)) continue;
+    files.push_back({name, std::filesystem::file_size(path), path});
+  }
+  std::sort(files.begin(), files.end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
+  return files;
+}
+
+std::string hash_file(const Path& path, Progress& progress) {
+  constexpr size_t kBlock = size_t{16} << 20;
+  const auto file = MappedFile::open(path);
+  Sha256 hash;
+  for (size_t at = 0; at < file->bytes().size(); at += kBlock) {
+    const size_t bytes = std::min(kBlock, file->bytes().size() - at);
+    hash.update(file->bytes().subspan(at, bytes));
+    file->release(at, bytes);
+    progress.advance(bytes);
+  }
+  return hash.finish();
+}
+
+void compile(const Checkpoint& checkpoint, const CompileOptions& options, const Path& out,
+             Progress& progress) {
+  BundleWriter writer(out, options.force);  // first: it refuses an `out` that exists
+  const Model model = open_model(checkpoint);
+  const Lowered lowered = lower_phases(model, options);
+  const uint64_t bytes = prepared_bytes(lowered.prepare);
+  if (options.make_room) options.make_room(bytes);
+  check_room(out, bytes);
+
+  Json manifest = manifest_of(checkpoint, model, options);
+  add_tokenizer(checkpoint, model, writer, progress);
+  progress.say(fmt::format("licence: {}", manifest["licence"].get<std::string>()));
+  manifest["sources"] = hashed_sources(checkpoint, options, progress);
+  for (const auto& [phase, text] : lowered.texts) {
+    writer.add_file(fmt::format("graphs/{}.txt", phase), text);
+  }
+  ThreadPool threads(options.threads > 0 ? options.threads : available_threads());
+  progress.begin("writing weights", bytes);
+  write_prepared(lowered.prepare, checkpoint_rows(checkpoint, model.weights), writer,
+                 {threads, progress});
+  progress.end();
+  writer.commit(std::move(manifest));
+}
+
+}  // namespace ng

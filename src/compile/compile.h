@@ -1,0 +1,46 @@
+// How does a checkpoint become a bundle?
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+
+#include "base/progress.h"
+#include "checkpoint/checkpoint.h"
+#include "models/model.h"
+
+namespace ng {
+
+struct CompileOptions {
+  std::string target = "cpu";
+  DType dtype = DType::f32;  // f32 or bf16: of the matrices
+  bool force = false;        // an existing bundle is replaced
+  int threads = 0;           // 0: available_threads()
+  // SHA-256 of source files by name, where the caller knows them.
+  std::map<std::string, std::string> known_hashes;
+  // Called with the bytes that are about to be written, before they are.
+  std::function<void(uint64_t bytes)> make_room;
+};
+
+// The capacities that bundles for targets with memory by request are made with (docs/bundle.md).
+Sizes capacities(const Model& model);
+
+// Every file of the checkpoint's directory that decides what its bundle holds, sorted by name.
+std::vector<Checkpoint::Source> source_files(const Checkpoint& checkpoint);
+
+// SHA-256 of a whole file, read in blocks.
+std::string hash_file(const Path& path, Progress& progress);
+
+// What is known of the licence of the weights, as a line for people.
+std::string licence(const Checkpoint& checkpoint);
+
+// Writes the bundle to `out`, where it appears complete or not at all. The same checkpoint, options
+// and build give the same bytes.
+void compile(const Checkpoint& checkpoint, const CompileOptions& options, const Path& out,
+             Progress& progress);
+
+// Opens the bundle and hashes every byte, parses every graph and the tokenizer, and finds every
+// weight that a graph names. User error: the first thing that is wrong, by name.
+void check_bundle(const Path& path, Progress& progress);
+
+}  // namespace ng

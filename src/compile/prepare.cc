@@ -1,0 +1,197 @@
+#include "compile/prepare.h"
+
+#include <algorithm>
+#include <cmath>
+#include <exception>
+
+#include "base/error.h"
+#include "ir/build.h"
+#include "ir/interpret.h"
+
+namespace ng {
+namespace {
+
+constexpr int64_t kBlockBytes = int64_t{8} << 20;   // of a block's rows as float32
+constexpr int64_t kWholeBytes = int64_t{64} << 20;  // of a result that is not row-local
+
+Type with_rows(Type type, int64_t rows) {
+  type.shape.at(0) = rows;
+  return type;
+}
+
+int64_t row_elements(const Type& type) {
+  return element_count({type.shape.begin() + 1, type.shape.end()});
+}
+
+// Rows of a tensor in memory.
+Tensor slice_rows(const Tensor& tensor, int64_t first, int64_t count) {
+  const Type type = with_rows(tensor.type, count);
+  const auto row = static_cast<size_t>(byte_count(with_rows(tensor.type, 1)));
+  return {type, tensor.owner,
+          tensor.data.subspan(static_cast<size_t>(first) * row, static_cast<size_t>(count) * row)};
+}
+
+// An aligned copy as float32.
+Tensor to_f32(const Tensor& tensor) {
+  const Type type{DType::f32, tensor.type.shape};
+  if (tensor.type.dtype == DType::f32) {
+    return Tensor::own(type, {tensor.data.begin(), tensor.data.end()});
+  }
+  return evaluate(Node{Op::convert, {}, {}, {type}}, {&tensor, 1}, {})[0];
+}
+
+std::span<const float> floats(const Tensor& tensor) {
+  return {reinterpret_cast<const float*>(tensor.data.data()), tensor.data.size() / sizeof(float)};
+}
+
+// [3,17] for the element `at` of a tensor whose rows begin at `first`.
+std::string index_text(const Type& type, int64_t first, int64_t at) {
+  std::string text;
+  for (int axis = type.rank() - 1; axis > 0; --axis) {
+    text = fmt::format(",{}{}", at % type.size(axis), text);
+    at /= type.size(axis);
+  }
+  return fmt::format("[{}{}]", first + at, text);
+}
+
+// What one block of one output needs; blocks are independent of each other.
+class Evaluation {
+ public:
+  Evaluation(const Graph& graph, const WeightRows& weights) : graph_(graph), weights_(weights) {}
+
+  Tensor rows(Value value, int64_t first, int64_t count) const {
+    const Node& node = graph_[value];
+    switch (node.op) {
+      case Op::weight: return weights_(node.attrs.name, first, count);
+      case Op::concatenate:
+        if (node.attrs.axis == 0) return concatenated(node, first, count);
+        return whole(node, first, count);
+      case Op::pack: return packed(node, first, count);
+      case Op::convert: return converted(node, first, count);
+      default: return whole(node, first, count);
+    }
+  }
+
+ private:
+  static Tensor run(const Node& node, Type type, std::span<const Tensor> inputs) {
+    return evaluate(Node{node.op, {}, node.attrs, {std::move(type)}}, inputs, {})[0];
+  }
+
+  Tensor converted(const Node& node, int64_t first, int64_t count) const {
+    const Tensor input = rows(node.inputs[0], first, count);
+    return run(node, with_rows(node.types[0], count), {&input, 1});
+  }
+
+  Tensor packed(const Node& node, int64_t first, int64_t count) const {  // rows are panels
+    const int64_t begin = first * kPackWidth;
+    const int64_t end = std::min((first + count) * kPackWidth, graph_.type(node.inputs[0]).size(0));
+    const Tensor input = rows(node.inputs[0], begin, end - begin);
+    return run(node, with_rows(node.types[0], count), {&input, 1});
+  }
+
+  Tensor concatenated(const Node& node, int64_t first, int64_t count) const {
+    std::vector<Tensor> parts;
+    int64_t begin = 0;
+    for (const Value& input : node.inputs) {
+      const int64_t size = graph_.type(input).size(0);
+      const int64_t from = std::max(first, begin), to = std::min(first + count, begin + size);
+      if (from < to) parts.push_back(rows(input, from - begin, to - from));
+      begin += size;
+    }
+    if (parts.size() == 1) return parts[0];
+    return run(node, with_rows(node.types[0], count), parts);
+  }
+
+  Tensor whole(const Node& node, int64_t first, int64_t count) const {
+    NG_CHECK(byte_count(node.types[0]) <= kWholeBytes, "prepare: {} gives {} and is not row-local",
+             row(node.op).name, to_string(node.types[0]));
+    std::vector<Tensor> inputs;
+    for (const Value& input : node.inputs) {
+      inputs.push_back(rows(input, 0, graph_.type(input).size(0)));
+    }
+    return slice_rows(run(node, node.types[0], inputs), first, count);
+  }
+
+  const Graph& graph_;
+  const WeightRows& weights_;
+};
+
+struct Block {
+  const Named* output;
+  int64_t first, count;
+  Tensor rows;
+  std::exception_ptr error;
+};
+
+std::vector<Block> blocks_of(const Graph& graph) {
+  std::vector<Block> blocks;
+  for (const Named& output : graph.outputs) {
+    const Type& type = graph.type(output.value);
+    const int64_t row = std::max<int64_t>(row_elements(type) * 4, 1);
+    const int64_t most = std::max<int64_t>(kBlockBytes / row / kPackWidth * kPackWidth, 1);
+    for (int64_t first = 0; first < type.size(0); first += most) {
+      blocks.push_back({&output, first, std::min(most, type.size(0) - first), {}, {}});
+    }
+  }
+  return blocks;
+}
+
+}  // namespace
+
+WeightRows checkpoint_rows(const Checkpoint& checkpoint,
+                           const std::map<std::string, std::string>& names) {
+  return [&](const std::string& name, int64_t first, int64_t count) {
+    const std::string& stored_name = names.at(name);
+    const StoredTensor& stored = *checkpoint.find(stored_name);
+    const Tensor raw = read_rows(stored, first, count);
+    Tensor tensor = to_f32(raw);
+    const auto values = floats(tensor);
+    const auto bad =
+        std::find_if(values.begin(), values.end(), [](float x) { return !std::isfinite(x); });
+    if (bad != values.end()) {
+      fail("{}: '{}' holds {} at {}: weights must be finite", checkpoint.path().string(),
+           stored_name, *bad, index_text(stored.type, first, bad - values.begin()));
+    }
+    if (stored.strides.empty() && !raw.data.empty()) {
+      const auto offset = raw.data.data() - stored.file->bytes().data();
+      stored.file->release(static_cast<size_t>(offset), raw.data.size());
+    }
+    return tensor;
+  };
+}
+
+uint64_t prepared_bytes(const Graph& prepare) {
+  uint64_t bytes = 0;
+  for (const Named& output : prepare.outputs) {
+    bytes += static_cast<uint64_t>(byte_count(prepare.type(output.value))) + 64;
+  }
+  return bytes;
+}
+
+void write_prepared(const Graph& prepare, const WeightRows& weights, BundleWriter& out,
+                    const Work& work) {
+  const Evaluation evaluation(prepare, weights);
+  std::vector<Block> blocks = blocks_of(prepare);
+  const size_t together = static_cast<size_t>(work.threads.size()) * 2;
+  for (size_t begin = 0; begin < blocks.size(); begin += together) {
+    const auto batch = std::span(blocks).subspan(begin, std::min(together, blocks.size() - begin));
+    work.threads.run(batch.size(), [&](size_t i) {
+      Block& block = batch[i];
+      try {
+        block.rows = evaluation.rows(block.output->value, block.first, block.count);
+      } catch (...) {
+        block.error = std::current_exception();
+      }
+    });
+    for (Block& block : batch) {
+      if (block.error) std::rethrow_exception(block.error);
+      const Named& output = *block.output;
+      if (block.first == 0) out.begin_tensor(output.name, prepare.type(output.value));
+      out.write(block.rows.data);
+      work.progress.advance(block.rows.data.size());
+      block.rows = {};
+    }
+  }
+}
+
+}  // namespace ng

@@ -1,0 +1,61 @@
+// Tiny checkpoints with random weights, for tests.
+#pragma once
+
+#include <map>
+#include <random>
+
+#include "checkpoint/damage_for_test.h"
+#include "checkpoint/safetensors.h"
+#include "models/m2m100_config.h"
+
+namespace ng {
+
+inline Json tiny_config() {
+  return {{"model_type", "m2m_100"},
+          {"vocab_size", 37},
+          {"d_model", 24},
+          {"encoder_layers", 2},
+          {"decoder_layers", 1},
+          {"encoder_ffn_dim", 40},
+          {"decoder_ffn_dim", 17},
+          {"encoder_attention_heads", 3},
+          {"decoder_attention_heads", 2},
+          {"tokenizer_class", "NllbTokenizer"},
+          {"eos_token_id", Json({2, 5})}};
+}
+
+// `values` stored as `dtype`, one of the floats.
+inline Tensor stored_as(DType dtype, const Shape& shape, std::span<const float> values) {
+  if (dtype == DType::f32) return Tensor::of<float>(dtype, shape, values);
+  if (dtype == DType::f64) {
+    return Tensor::of<double>(dtype, shape, std::vector<double>(values.begin(), values.end()));
+  }
+  std::vector<uint16_t> bits;
+  for (const float x : values) bits.push_back(dtype == DType::f16 ? f32_to_f16(x) : f32_to_bf16(x));
+  return Tensor::of<uint16_t>(dtype, shape, bits);
+}
+
+inline std::map<std::string, Tensor> tiny_tensors(const Json& config, DType dtype = DType::f32) {
+  std::mt19937 random(7);
+  std::map<std::string, Tensor> tensors;
+  for (const auto& [name, shape] : m2m100_tensors(parse_m2m100_config(config, "config.json"))) {
+    std::vector<float> values(static_cast<size_t>(element_count(shape)));
+    for (float& x : values) x = static_cast<float>(random()) * 0x1p-31F - 1.0F;
+    tensors[name] = stored_as(dtype, shape, values);
+  }
+  return tensors;
+}
+
+struct TinyCheckpoint : TemporaryDirectory {
+  Path model = path / "model";
+  explicit TinyCheckpoint(DType dtype = DType::f32, const Json& config = tiny_config()) {
+    std::filesystem::create_directory(model);
+    put_file(model / "config.json", config.dump());
+    write(tiny_tensors(config, dtype));
+  }
+  void write(const std::map<std::string, Tensor>& tensors) const {
+    write_safetensors(model / "model.safetensors", tensors);
+  }
+};
+
+}  // namespace ng

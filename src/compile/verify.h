@@ -1,0 +1,42 @@
+// Does a bundle compute what its checkpoint means? Four levels, each with its own errors
+// (docs/verify.md).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "base/progress.h"
+#include "bundle/bundle.h"
+
+namespace ng {
+
+struct VerifyOptions {
+  int sentences = 4;
+  int threads = 0;
+  Path reference;  // a checkpoint directory; empty: no reference
+  Path rebuilt;    // the bundle that this build makes of it with the same options
+};
+
+// One comparison that failed.
+struct Finding {
+  std::string level;  // bytes, build, kernel, precision, tokens
+  std::string where;  // the tensor, node or layer
+  std::string what;
+};
+
+struct VerifyReport {
+  std::string device;
+  std::vector<Finding> findings;    // the first is the first level and layer that fails
+  uint64_t tensors = 0, nodes = 0;  // compared
+  std::vector<std::pair<std::string, double>> precision;  // tap → max|difference| / max|reference|
+  uint64_t tokens = 0, tokens_equal = 0;
+  bool referenced = false;
+};
+
+VerifyReport verify_bundle(const Bundle& bundle, const VerifyOptions& options, Progress& progress);
+
+Json to_json(const VerifyReport& report);
+
+}  // namespace ng
