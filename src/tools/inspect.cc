@@ -1,0 +1,132 @@
+// `neuroglot inspect`: what a model is made of and what a token costs.
+#include "base/error.h"
+#include "ir/text.h"
+#include "passes/passes.h"
+#include "tools/opened.h"
+
+namespace ng {
+namespace {
+
+LoweringOptions lowering(const Options& options) {
+  LoweringOptions lowering;
+  const Target& target = find_backend(options.target).target;
+  lowering.weight_dtype = compile_options(options).dtype;
+  lowering.fused = target.fused;
+  lowering.packed = target.packed;
+  lowering.stop_after = options.stage;
+  lowering.without = options.without;
+  return lowering;
+}
+
+// The graph of a phase of a checkpoint, lowered as far as the options say; or all phases' prepare.
+Graph lowered(const Model& model, const Options& options) {
+  Graph prepare("prepare");
+  for (const std::string_view phase : kPhases) {
+    if (options.graph != "prepare" && options.graph != phase) continue;
+    const Split split = lower(model.build(phase, capacities(model)), lowering(options));
+    if (options.graph == phase) return split.phase;
+    merge_prepare(prepare, split.prepare);
+  }
+  check(options.graph == "prepare", "--graph {}: there are {} and prepare", shown(options.graph),
+        fmt::join(kPhases, ", "));
+  return prepare;
+}
+
+// Matrix work of one row of a phase: 2 · multiply-adds, attention left out, and the bytes of
+// matrices that a step reads whatever its rows.
+struct Cost {
+  int64_t flops = 0, bytes = 0;
+};
+
+Cost cost_of(const Graph& graph) {
+  Cost cost;
+  for (const Node& node : graph.nodes()) {
+    if (node.op != Op::linear && node.op != Op::project_top_k) continue;
+    const Type& matrix = graph.type(node.inputs[1]);
+    const int64_t outputs = node.op == Op::linear ? node.types[0].size(1) : node.attrs.dims.at(0);
+    cost.flops += 2 * outputs * matrix.size(1);
+    cost.bytes += outputs * matrix.size(1) * static_cast<int64_t>(byte_size(matrix.dtype));
+  }
+  return cost;
+}
+
+// Bytes that one token adds to the states of a graph.
+int64_t state_bytes(const Graph& graph) {
+  int64_t bytes = 0;
+  for (const Named& output : graph.outputs) {
+    if (!graph.find_input(output.name)) continue;
+    const Type& type = graph.type(output.value);
+    bytes += type.size(1) * static_cast<int64_t>(byte_size(type.dtype));
+  }
+  return bytes;
+}
+
+Json report(int64_t parameters, int64_t vocabulary, const std::string& licence, const Graph& encode,
+            const Graph& decode) {
+  const Cost source = cost_of(encode), target = cost_of(decode);
+  return {{"parameters", parameters},
+          {"vocabulary", vocabulary},
+          {"licence", licence},
+          {"encode_flops_per_token", source.flops},
+          {"encode_weight_bytes", source.bytes},
+          {"decode_flops_per_token", target.flops},
+          {"decode_weight_bytes_per_step", target.bytes},
+          {"memory_bytes_per_source_token", state_bytes(encode)},
+          {"cache_bytes_per_target_token_and_beam", state_bytes(decode)}};
+}
+
+void print_report(const Json& json, const Options& options) {
+  if (options.json) {
+    fmt::print("{}\n", json.dump(2));
+    return;
+  }
+  for (const auto& [key, value] : json.items()) {
+    fmt::print("{:40} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+  }
+}
+
+int inspect_bundle(const Options& options) {
+  const Bundle bundle = Bundle::open(options.model);
+  if (!options.graph.empty()) {
+    check(options.stage.empty() && options.without.empty(),
+          "--stage and --without need a checkpoint directory: a bundle's graphs are final");
+    fmt::print("{}", bundle.artifact(options.graph));
+    return 0;
+  }
+  if (options.check) {
+    Progress progress(options.quiet);
+    check_bundle(options.model, progress);
+  }
+  const auto graph = [&](const char* phase) { return parse_graph(bundle.artifact(phase), phase); };
+  Json json = report(bundle.facts().parameters, bundle.facts().vocabulary, bundle.licence(),
+                     graph("encode"), graph("decode"));
+  json["identity"] = bundle.identity();
+  json["target"] = bundle.target();
+  json["dtype"] = name(bundle.dtype());
+  json["checked"] = options.check;
+  print_report(json, options);
+  return 0;
+}
+
+}  // namespace
+
+int inspect_command(const Options& options) {
+  if (is_bundle(options.model)) return inspect_bundle(options);
+  check(!options.check, "--check hashes a bundle; {} is none", options.model);
+  const Checkpoint checkpoint = Checkpoint::open(options.model);
+  const Model model = open_model(checkpoint);
+  if (!options.graph.empty()) {
+    fmt::print("{}", print(lowered(model, options)));
+    return 0;
+  }
+  Options phase = options;
+  phase.graph = "encode";
+  const Graph encode = lowered(model, phase);
+  phase.graph = "decode";
+  print_report(report(model.parameters, model.vocabulary, licence(checkpoint), encode,
+                      lowered(model, phase)),
+               options);
+  return 0;
+}
+
+}  // namespace ng

@@ -1,0 +1,132 @@
+#include "tools/lines.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace ng {
+namespace {
+
+constexpr int kPauseMilliseconds = 50;
+constexpr size_t kWindowBytes = size_t{4} << 20;
+constexpr size_t kReadBytes = size_t{64} << 10;
+
+}  // namespace
+
+LineReader::LineReader(std::vector<std::string> files, size_t longest_line)
+    : files_(std::move(files)), longest_(longest_line) {
+  if (files_.empty()) files_.emplace_back("-");
+}
+
+LineReader::~LineReader() {
+  if (fd_ > STDIN_FILENO) ::close(fd_);
+}
+
+bool LineReader::next_file() {
+  if (fd_ > STDIN_FILENO) ::close(fd_);
+  fd_ = -1;
+  if (at_ == files_.size()) return false;
+  const std::string& file = files_[at_++];
+  fd_ = file == "-" ? STDIN_FILENO : ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  check(fd_ >= 0, "{}: cannot be opened: {}", file, std::strerror(errno));
+  return true;
+}
+
+bool LineReader::fill(bool wait) {
+  if (fd_ < 0 && !next_file()) {
+    ended_ = true;
+    return true;
+  }
+  pollfd ready = {fd_, POLLIN, 0};
+  if (!wait && ::poll(&ready, 1, kPauseMilliseconds) == 0) return false;
+  const size_t before = buffer_.size();
+  buffer_.resize(before + kReadBytes);
+  const ssize_t got = ::read(fd_, buffer_.data() + before, kReadBytes);
+  buffer_.resize(before + static_cast<size_t>(std::max<ssize_t>(got, 0)));
+  if (got < 0 && errno != EINTR) {
+    fail("{}: cannot be read: {}", files_[at_ - 1], std::strerror(errno));
+  }
+  if (got == 0) {  // a last line without LF ends with its file
+    if (fd_ > STDIN_FILENO) ::close(fd_);
+    fd_ = -1;
+    const bool open_line = !buffer_.empty() && buffer_.back() != '\n';
+    if (open_line || (skipping_ && buffer_.empty())) buffer_ += '\n';
+  }
+  return true;
+}
+
+void LineReader::add(std::vector<Line>& lines, std::string_view text) {
+  lines.push_back({std::string(text.substr(0, longest_)), ++number_, text.size() > longest_});
+}
+
+void LineReader::take_lines(std::vector<Line>& lines, size_t most, size_t& bytes) {
+  size_t begin = 0;
+  while (lines.size() < most && bytes < kWindowBytes) {
+    const size_t end = buffer_.find('\n', begin);
+    if (end == std::string::npos) {
+      if (!skipping_ && buffer_.size() - begin > longest_) {
+        add(lines, std::string_view(buffer_).substr(begin));
+        skipping_ = true;
+      }
+      if (skipping_) begin = buffer_.size();
+      break;
+    }
+    if (!skipping_) {
+      add(lines, std::string_view(buffer_).substr(begin, end - begin));
+      bytes += end - begin;
+    }
+    skipping_ = false;
+    begin = end + 1;
+  }
+  buffer_.erase(0, begin);
+}
+
+std::vector<Line> LineReader::window(size_t most) {
+  std::vector<Line> lines;
+  size_t bytes = 0;
+  take_lines(lines, most, bytes);
+  while (!ended_ && lines.size() < most && bytes < kWindowBytes) {
+    if (!fill(lines.empty())) break;
+    take_lines(lines, most, bytes);
+  }
+  return lines;
+}
+
+LineWriter::LineWriter(const std::string& path) : path_(path) {
+  if (!path.empty()) file_ = std::make_unique<FileWriter>(path + ".partial");
+}
+
+LineWriter::~LineWriter() {
+  std::error_code ignored;
+  if (file_) std::filesystem::remove(path_.string() + ".partial", ignored);
+}
+
+void LineWriter::write(std::string_view text) {
+  if (file_) return file_->write(text);
+  check(std::fwrite(text.data(), 1, text.size(), stdout) == text.size(),
+        "standard output cannot be written: {}", std::strerror(errno));
+}
+
+void LineWriter::flush() {
+  if (!file_) {
+    check(std::fflush(stdout) == 0, "standard output cannot be written: {}", std::strerror(errno));
+  }
+}
+
+void LineWriter::finish() {
+  flush();
+  if (!file_) return;
+  file_->close();
+  std::error_code error;
+  std::filesystem::rename(path_.string() + ".partial", path_, error);
+  check(!error, "{}: cannot be put in place: {}", path_.string(), error.message());
+  file_.reset();
+}
+
+}  // namespace ng

@@ -1,0 +1,83 @@
+#include "tools/opened.h"
+
+#include <chrono>
+
+#include "base/error.h"
+#include "base/machine.h"
+
+namespace ng {
+namespace {
+
+// One number, or with several runs the list of them.
+Json times(const std::vector<double>& seconds) {
+  if (seconds.size() == 1) return seconds.front();
+  return seconds;
+}
+
+}  // namespace
+
+double seconds_now() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration<double>(now).count();
+}
+
+CompileOptions compile_options(const Options& options) {
+  CompileOptions compile;
+  compile.target = options.target;
+  check(options.dtype == "f32" || options.dtype == "bf16", "--dtype {}: f32 or bf16",
+        shown(options.dtype));
+  compile.dtype = options.dtype == "bf16" ? DType::bf16 : DType::f32;
+  compile.force = options.force;
+  compile.threads = static_cast<int>(options.threads);
+  return compile;
+}
+
+Bundle open_bundle(const Options& options, std::optional<CachedBundle>& cached) {
+  if (is_bundle(options.model)) return Bundle::open(options.model);
+  Progress progress(options.quiet);
+  cached.emplace(cached_bundle(options.model, compile_options(options), progress));
+  return Bundle::open(cached->path);
+}
+
+Phases phases_of(const Bundle& bundle) {
+  return {bundle.facts().vocabulary, bundle.facts().pad,
+          [&bundle](const std::string& phase) { return std::string(bundle.artifact(phase)); },
+          [&bundle](const std::string& name) { return bundle.weight(name); }};
+}
+
+std::unique_ptr<Opened> open_for(const Options& options) {
+  const double start = seconds_now();
+  std::optional<CachedBundle> cached;
+  Bundle bundle = open_bundle(options, cached);
+  auto opened =
+      std::unique_ptr<Opened>(new Opened{std::move(cached), std::move(bundle), {}, {}, {}, 0});
+  const Backend& backend = find_backend(opened->bundle.target());
+  opened->device = backend.open({static_cast<int>(options.threads)});
+  opened->session = std::make_unique<Session>(phases_of(opened->bundle), *opened->device);
+  const Json& generation = opened->bundle.generation_config();
+  opened->defaults =
+      defaults_from(opened->bundle.config(), generation.is_null() ? nullptr : &generation);
+  opened->load_seconds = seconds_now() - start;
+  return opened;
+}
+
+Tokenizer open_tokenizer(const Bundle& bundle) {
+  check(bundle.has_tokenizer(),
+        "this model was compiled without a tokenizer: its directory had neither tokenizer.json nor "
+        "sentencepiece.bpe.model; add one and compile again (generate and forward work without)");
+  return Tokenizer::parse(bundle.tokenizer_bytes(), "tokenizer");
+}
+
+void write_stats(const std::string& path, const Stats& stats) {
+  if (path.empty()) return;
+  const Json json = {{"load_seconds", stats.load_seconds},
+                     {"tokenize_seconds", times(stats.tokenize_seconds)},
+                     {"generate_seconds", times(stats.generate_seconds)},
+                     {"input_tokens", stats.input_tokens},
+                     {"output_tokens", stats.output_tokens},
+                     {"peak_rss_bytes", peak_resident_bytes()},
+                     {"anonymous_bytes", anonymous_bytes()}};
+  write_file(path, json.dump(2) + "\n");
+}
+
+}  // namespace ng

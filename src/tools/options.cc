@@ -1,0 +1,200 @@
+#include "tools/options.h"
+
+#include <CLI/CLI.hpp>
+
+#include <charconv>
+#include <variant>
+
+#include "base/error.h"
+
+namespace ng {
+namespace {
+
+using Field = std::variant<bool Options::*, int64_t Options::*, std::string Options::*,
+                           std::vector<std::string> Options::*>;
+
+// `commands` names who takes the option; "*" is everybody who opens a model.
+struct OptionRow {
+  const char* flag;
+  const char* value;
+  Field field;
+  const char* commands;
+  const char* help;
+  int64_t least = 0, most = INT64_MAX;
+};
+
+const OptionRow kOptions[] = {
+    {"-o,--output", "PATH", &Options::output, "compile translate forward",
+     "where the result goes (translate: standard output)"},
+    {"--force", "", &Options::force, "compile", "replace an existing output directory"},
+    {"--target", "cpu|reference", &Options::target, "compile *",
+     "what to compile for; the reference interpreter is slow and readable"},
+    {"--dtype", "f32|bf16", &Options::dtype, "compile *",
+     "type of matrices; everything else is float32"},
+    {"--threads", "N", &Options::threads, "compile *",
+     "threads; 0: the smaller of CPU affinity and cgroup quota", 0, 1024},
+    {"--quiet", "", &Options::quiet, "compile make-checkpoint *", "no progress, no warnings"},
+    {"--batch", "N|auto", &Options::batch, "translate generate", "sentences that run together"},
+    {"--warmup", "N", &Options::warmup, "translate generate", "runs before the measured ones", 0,
+     1000},
+    {"--repeat", "N", &Options::repeat, "translate generate",
+     "measured runs; above 1 the times of --stats are lists", 1, 1000},
+    {"--stats", "FILE", &Options::stats, "translate generate",
+     "write times, token counts and memory as JSON"},
+    {"--from", "CODE", &Options::from, "translate", "source language, such as eng_Latn"},
+    {"--to", "CODE", &Options::to, "translate", "target language, such as fra_Latn"},
+    {"--beam", "N", &Options::beam, "translate",
+     "beams; 1: greedy; 0: what generation_config.json says", 0, 64},
+    {"--n-best", "N", &Options::n_best, "translate", "translations of each line", 1, 64},
+    {"--scores", "", &Options::scores, "translate", "put `score TAB` before each translation"},
+    {"--max-source-tokens", "N", &Options::max_source_tokens, "translate",
+     "longer lines are cut in pieces that are translated apart", 1, 8190},
+    {"--split", "none", &Options::split, "translate",
+     "none: a line is one segment. NLLB drops sentences from lines that hold several"},
+    {"--jsonl", "", &Options::jsonl, "translate", "JSON Lines in and out"},
+    {"--input", "FILE", &Options::input, "forward",
+     "safetensors with input_ids, decoder_input_ids and perhaps attention_mask"},
+    {"--reference", "MODEL_DIR", &Options::reference, "verify",
+     "compare with the float32 graph over this checkpoint, too"},
+    {"--sentences", "N", &Options::sentences, "verify", "sentences to compare", 1, 1000},
+    {"--json", "", &Options::json, "verify inspect", "print the report as JSON"},
+    {"--graph", "PHASE", &Options::graph, "inspect",
+     "print a graph: encode, prefill, decode, logits or prepare"},
+    {"--stage", "PASS", &Options::stage, "inspect", "stop after this pass"},
+    {"--without", "PASS", &Options::without, "inspect", "leave this pass out"},
+    {"--check", "", &Options::check, "inspect", "hash every byte of a bundle"},
+    {"--lang", "CODE", &Options::lang, "tokenize detokenize", "language of the text"},
+    {"--dialect", "hf|sentencepiece", &Options::dialect, "tokenize detokenize",
+     "whose rules for blanks and unknown characters"},
+    {"--special", "", &Options::special, "tokenize detokenize",
+     "special tokens inside the text count as such; detokenize: keep them"},
+    {"--shape", "NAME", &Options::shape, "make-checkpoint",
+     "whose sizes, such as nllb-200-distilled-600M"},
+    {"--format", "bin|safetensors", &Options::format, "make-checkpoint", "kind of weight files"},
+    {"--dtype", "f32|f16|bf16", &Options::dtype, "make-checkpoint", "type of the weights"},
+    {"--shards", "N", &Options::shards, "make-checkpoint", "weight files", 1, 1024},
+    {"--seed", "S", &Options::seed, "make-checkpoint", "of the random weights"},
+};
+
+enum class Takes { model, model_and_files, output, action, optional_model };
+
+struct CommandRow {
+  const char* name;
+  int (*run)(const Options&);
+  Takes takes;
+  bool opens_model;  // takes the options of "*"
+  const char* help;
+};
+
+constexpr CommandRow kCommands[] = {
+    {"compile", compile_command, Takes::model, false, "checkpoint directory → bundle"},
+    {"translate", translate_command, Takes::model_and_files, true, "text → text, line by line"},
+    {"generate", generate_command, Takes::model_and_files, true,
+     "token ids → token ids, JSON Lines"},
+    {"forward", forward_command, Takes::model, true, "token ids → hidden states and logits"},
+    {"verify", verify_command, Takes::model, true, "prove a bundle against its reference"},
+    {"inspect", inspect_command, Takes::model, true, "sizes, costs and graphs of a model"},
+    {"tokenize", tokenize_command, Takes::model_and_files, true, "text → token ids, line by line"},
+    {"detokenize", detokenize_command, Takes::model_and_files, true, "token ids → text"},
+    {"languages", languages_command, Takes::optional_model, true, "languages and their codes"},
+    {"cache", cache_command, Takes::action, false, "compiled MODEL_DIRs: list or clear"},
+    {"make-checkpoint", make_checkpoint_command, Takes::output, false,
+     "a random checkpoint of a known shape, for tests and benchmarks"},
+};
+
+constexpr const char* kEnvironment =
+    "Environment:\n"
+    "  NEUROGLOT_HOME  cache of compiled models (else $XDG_CACHE_HOME/neuroglot, "
+    "~/.cache/neuroglot)\n"
+    "  NEUROGLOT_ISA   kernels to use: generic, avx2 or avx512 (else the best there is)\n"
+    "Exit codes: 0 ok, 1 input or usage, 2 device, 3 verification found a difference, 70 our bug";
+
+bool takes(const OptionRow& option, const CommandRow& command) {
+  const std::string list = fmt::format(" {} ", option.commands);
+  return list.find(fmt::format(" {} ", command.name)) != std::string::npos ||
+         (command.opens_model && list.find(" * ") != std::string::npos);
+}
+
+void add_option(CLI::App& app, Options& options, const OptionRow& option) {
+  if (const auto* flag = std::get_if<bool Options::*>(&option.field)) {
+    app.add_flag(option.flag, options.**flag, option.help);
+    return;
+  }
+  CLI::Option* added = nullptr;
+  if (const auto* number = std::get_if<int64_t Options::*>(&option.field)) {
+    added = app.add_option(option.flag, options.**number, option.help)
+                ->check(CLI::Range(option.least, option.most));
+  } else if (const auto* text = std::get_if<std::string Options::*>(&option.field)) {
+    added = app.add_option(option.flag, options.**text, option.help);
+  } else {
+    added = app.add_option(option.flag,
+                           options.*std::get<std::vector<std::string> Options::*>(option.field),
+                           option.help);
+  }
+  added->type_name(option.value);
+  if (!std::holds_alternative<std::vector<std::string> Options::*>(option.field)) {
+    added->capture_default_str();
+  }
+}
+
+void add_positionals(CLI::App& app, Options& options, Takes kind) {
+  switch (kind) {
+    case Takes::model:
+      app.add_option("MODEL", options.model, "BUNDLE or MODEL_DIR")->required();
+      break;
+    case Takes::optional_model:
+      app.add_option("MODEL", options.model, "BUNDLE or MODEL_DIR");
+      break;
+    case Takes::model_and_files:
+      app.add_option("MODEL", options.model, "BUNDLE or MODEL_DIR")->required();
+      app.add_option("FILE", options.files, "input; none or -: standard input");
+      break;
+    case Takes::output:
+      app.add_option("OUT", options.output, "directory to make")->required();
+      break;
+    case Takes::action:
+      app.add_option("ACTION", options.action, "list or clear")
+          ->check(CLI::IsMember({"list", "clear"}));
+      break;
+  }
+}
+
+}  // namespace
+
+int Options::batch_sentences() const {
+  if (batch == "auto") return 0;
+  int value = 0;
+  const auto [end, error] = std::from_chars(batch.data(), batch.data() + batch.size(), value);
+  ng::check(
+      error == std::errc() && end == batch.data() + batch.size() && value >= 1 && value <= 65536,
+      "--batch {}: a number from 1 to 65536, or auto", shown(batch));
+  return value;
+}
+
+int run_command_line(int argc, char** argv) {
+  CLI::App app("neuroglot: NLLB-200 and M2M100 checkpoints compiled and run natively", "neuroglot");
+  app.require_subcommand(1);
+  app.footer(kEnvironment);
+  app.set_version_flag("--version", NG_VERSION);
+  Options options;
+  for (const CommandRow& command : kCommands) {
+    CLI::App* sub = app.add_subcommand(command.name, command.help);
+    sub->footer(kEnvironment);
+    add_positionals(*sub, options, command.takes);
+    for (const OptionRow& option : kOptions) {
+      if (takes(option, command)) add_option(*sub, options, option);
+    }
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 1;
+  }
+  options.batch_sentences();  // refuses what is no number, whether or not it is needed
+  for (const CommandRow& command : kCommands) {
+    if (app.got_subcommand(command.name)) return command.run(options);
+  }
+  return 1;
+}
+
+}  // namespace ng

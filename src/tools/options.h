@@ -1,0 +1,45 @@
+// The command line: every command and every option once, for parsing, help, checks and docs.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace ng {
+
+struct Options {
+  std::string model;               // BUNDLE or MODEL_DIR
+  std::vector<std::string> files;  // input files; none: standard input
+  std::string output, input, stats, reference;
+  std::string target = "cpu", dtype = "f32", batch = "auto";
+  std::string from, to, split = "none", lang, dialect = "hf";
+  std::string graph, stage;
+  std::vector<std::string> without;
+  std::string shape, format = "bin";
+  std::string action = "list";  // of cache
+  int64_t threads = 0, warmup = 0, repeat = 1;
+  int64_t beam = 0, n_best = 1, max_source_tokens = 512;
+  int64_t sentences = 4, shards = 1, seed = 0;
+  bool force = false, quiet = false, scores = false, jsonl = false, json = false, check = false;
+  bool special = false;
+
+  int batch_sentences() const;  // 0: auto
+};
+
+// Parses the command line and runs the command: the process's exit code. Errors are thrown.
+int run_command_line(int argc, char** argv);
+
+// The commands, each in its own file. They return 0, or 1 when some records failed.
+int compile_command(const Options& options);
+int translate_command(const Options& options);
+int generate_command(const Options& options);
+int forward_command(const Options& options);
+int verify_command(const Options& options);
+int inspect_command(const Options& options);
+int tokenize_command(const Options& options);
+int detokenize_command(const Options& options);
+int languages_command(const Options& options);
+int cache_command(const Options& options);
+int make_checkpoint_command(const Options& options);
+
+}  // namespace ng

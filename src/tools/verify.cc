@@ -1,0 +1,57 @@
+// `neuroglot verify`: the report, as lines or JSON.
+#include "compile/verify.h"
+
+#include "base/error.h"
+#include "tools/opened.h"
+
+namespace ng {
+namespace {
+
+void print_report(const VerifyReport& report) {
+  fmt::print("{}: {} nodes are the interpreter's, byte for byte, or listed below\n", report.device,
+             report.nodes);
+  if (report.referenced) {
+    fmt::print("{} tensors compared with those made of the reference\n", report.tensors);
+    for (const auto& [tap, error] : report.precision) fmt::print("  {:12} {:.2e}\n", tap, error);
+    fmt::print("{} of {} tokens are the reference's\n", report.tokens_equal, report.tokens);
+  }
+  for (const Finding& finding : report.findings) {
+    fmt::print("{}: {}: {}\n", finding.level, finding.where, finding.what);
+  }
+}
+
+}  // namespace
+
+int verify_command(const Options& options) {
+  Progress progress(options.quiet);
+  std::optional<CachedBundle> cached;
+  const Bundle bundle = open_bundle(options, cached);
+  VerifyOptions verify;
+  verify.sentences = static_cast<int>(options.sentences);
+  verify.threads = static_cast<int>(options.threads);
+  std::optional<CachedBundle> rebuilt;
+  if (!options.reference.empty()) {
+    CompileOptions compile = compile_options(options);
+    compile.target = bundle.target();
+    compile.dtype = bundle.dtype();
+    rebuilt.emplace(cached_bundle(options.reference, compile, progress));
+    verify.reference = options.reference;
+    verify.rebuilt = rebuilt->path;
+  }
+  const VerifyReport report = verify_bundle(bundle, verify, progress);
+  if (options.json) {
+    fmt::print("{}\n", to_json(report).dump(2));
+  } else {
+    print_report(report);
+  }
+  if (is_bundle(options.model)) {
+    write_file(Path(options.model) / "verification.json", to_json(report).dump(2) + "\n");
+  }
+  if (report.findings.empty()) return 0;
+  const Finding& first = report.findings.front();
+  throw Error(Error::Kind::Verification,
+              fmt::format("{} differences; the first, level {}: {}: {}", report.findings.size(),
+                          first.level, first.where, first.what));
+}
+
+}  // namespace ng
