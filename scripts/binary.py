@@ -1,0 +1,66 @@
+"""How is `neuroglot` run? Its command line only: requests in as JSON Lines, tensors as safetensors."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from safetensors.numpy import load_file, save_file
+
+from reference import Answer
+
+TIMEOUT = 900  # seconds for one call
+
+
+class BinaryFailed(Exception):
+    """The binary ended otherwise than well; the message ends with what it said."""
+
+
+class Binary:
+    """The binary with its cache in a folder of ours."""
+
+    def __init__(self, path, work, backend):
+        self.path, self.work, self.backend = path, Path(work), backend
+
+    def generate(self, model, requests, options=()):
+        """One line of output for each request, unparsed: they are compared as bytes, too."""
+        lines = "".join(json.dumps(request) + "\n" for request in requests)
+        output = self._run(["generate", str(model), "-", *options], lines)
+        answers = output.splitlines()
+        if len(answers) != len(requests):
+            raise BinaryFailed(f"generate answered {len(answers)} lines to {len(requests)} requests")
+        return answers
+
+    def forward(self, model, inputs, options=()):
+        """{encoder_last_hidden_state, logits} of one batch."""
+        source, target = self.work / "inputs.safetensors", self.work / "outputs.safetensors"
+        target.unlink(missing_ok=True)
+        save_file(inputs, source)
+        self._run(["forward", str(model), "--input", str(source), "--output", str(target), *options], "")
+        return load_file(target)
+
+    def _run(self, arguments, text):
+        command = [self.path, *arguments, "--target", self.backend, "--quiet"]
+        environment = os.environ | {"NEUROGLOT_HOME": str(self.work / "cache")}
+        try:
+            done = subprocess.run(command, input=text, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
+        except subprocess.TimeoutExpired as error:
+            raise BinaryFailed(f"{arguments[0]} did not end in {TIMEOUT} s") from error
+        # 1 with all the lines there means that some of them are errors: those are judged one by one.
+        if done.returncode not in ((0, 1) if arguments[0] == "generate" else (0,)):
+            said = "\n".join(done.stderr.splitlines()[-5:])
+            raise BinaryFailed(f"{arguments[0]} exited with {done.returncode}: {said}")
+        if done.returncode == 1 and not done.stdout:
+            raise BinaryFailed(f"{arguments[0]}: {done.stderr.strip()[-500:]}")
+        return done.stdout
+
+
+def parse_answer(line):
+    """An Answer, or the message of an answer that is an error."""
+    try:
+        fields = json.loads(line)
+        if "error" in fields:
+            return f"{fields['error']['code']}: {fields['error']['message']}"
+        return Answer(fields["sequences"], fields.get("sequences_scores", []), fields["finish_reason"])
+    except (ValueError, KeyError, TypeError) as error:
+        return f"not an answer ({error!r}): {line[:200]}"
