@@ -85,11 +85,12 @@ run_check() {
   part "tokens" python check scripts/check_tokens.py --cases 250
   part "tokens, self-test" python check scripts/check_tokens.py --self-test
   part "tokens, demo model" python check scripts/check_demo.py --sentences 100
-  part "tokenizer" python check scripts/check_tokenizer.py
+  part "tokenizer" python check scripts/check_tokenizer.py --models demo,fixture
 }
 
 run_full() {
   run_check
+  part "tokenizer, other models" python check scripts/check_tokenizer.py --models barthez,bpe32k
   part "tokens, 2000 cases" python check scripts/check_tokens.py --cases 2000
   part "demo model, 1000 sentences" python check scripts/check_demo.py --sentences 1000
   part "newest from PyPI" scripts/venv.sh check-newest &&

@@ -147,6 +147,8 @@ def main():
     parser.add_argument("--shared", type=pathlib.Path,
                         default=os.environ.get("NEUROGLOT_SHARED", ROOT.parent / "shared"))
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--models", default="demo,fixture,barthez,bpe32k",
+                        help="which of the models to compare with, by name")
     options = parser.parse_args()
     shared = pathlib.Path(options.shared)
     print("seed", options.seed)
@@ -156,7 +158,8 @@ def main():
     report = Report()
     with tempfile.TemporaryDirectory() as work:
         for name, directory, alone in model_directories(shared, pathlib.Path(work)):
-            check_model(report, options.program, name, directory, alone, lines, special_lines)
+            if name in options.models.split(","):
+                check_model(report, options.program, name, directory, alone, lines, special_lines)
     print(f"{report.passed} passed, {report.failed} failed")
     sys.exit(report.failed > 0)
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace ng {
 namespace {
@@ -53,8 +54,7 @@ void Progress::show(bool last) {
   if (last) {
     line += fmt::format(", {:.1f} s", elapsed);
   } else if (done_ > 0) {
-    const auto left =
-        static_cast<int64_t>(static_cast<double>(std::max(total_, done_) - done_) / rate + 0.5);
+    const int64_t left = std::llround(static_cast<double>(std::max(total_, done_) - done_) / rate);
     line += fmt::format(", {}:{:02} left", left / 60, left % 60);
   }
   constexpr size_t kBar = 20;

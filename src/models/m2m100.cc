@@ -57,7 +57,8 @@ class Builder {
   void output_projection(Value hidden);
   void output(const std::string& name, Value value) { g.outputs.push_back({name, value}); }
   float attention_scale(int64_t heads) const {
-    return static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.d_model / heads)));
+    const int64_t head_dim = config_.d_model / heads;  // divides
+    return static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
   }
 
   const M2M100Config& config_;

@@ -28,8 +28,8 @@ TokenMatcher::Match TokenMatcher::match(std::string_view text) const {
       return pattern.text.size() > depth ? static_cast<unsigned char>(pattern.text[depth]) : -1;
     };
     const int wanted = static_cast<unsigned char>(text[depth]);
-    const auto both = std::ranges::equal_range(low, high, wanted, {}, byte);
-    low = both.begin(), high = both.end();
+    low = std::partition_point(low, high, [&](const Pattern& p) { return byte(p) < wanted; });
+    high = std::partition_point(low, high, [&](const Pattern& p) { return byte(p) <= wanted; });
   }
   return best;
 }
