@@ -75,21 +75,22 @@ run_test() {
   part "build release" build release && each_isa
   part "command line" python3 tests/command_line.py
   part "docs" python3 scripts/check_docs.py
-  part "build asan" build asan && part "unit tests, asan" ctest --preset asan
-  part "build tsan" build tsan && part "unit tests, tsan" without_aslr ctest --preset tsan
 }
 
 run_check() {
-  part "build release" build release && part "clang-tidy" tidy
+  part "build release" build release
   part "packages from PyPI" scripts/venv.sh check || return
   part "tokens" python check scripts/check_tokens.py --cases 250
-  part "tokens, self-test" python check scripts/check_tokens.py --self-test
   part "tokens, demo model" python check scripts/check_demo.py --sentences 100
-  part "tokenizer" python check scripts/check_tokenizer.py --models demo,fixture
 }
 
 run_full() {
   run_check
+  part "clang-tidy" tidy
+  part "build asan" build asan && part "unit tests, asan" ctest --preset asan
+  part "build tsan" build tsan && part "unit tests, tsan" without_aslr ctest --preset tsan
+  part "tokens, self-test" python check scripts/check_tokens.py --self-test
+  part "tokenizer" python check scripts/check_tokenizer.py --models demo,fixture
   part "tokenizer, other models" python check scripts/check_tokenizer.py --models barthez,bpe32k
   part "tokens, 2000 cases" python check scripts/check_tokens.py --cases 2000
   part "demo model, 1000 sentences" python check scripts/check_demo.py --sentences 1000

@@ -96,6 +96,7 @@ void Matrix::row(int64_t r, float* out) const {
 }
 
 void multiply(const float* a, int64_t rows, const Matrix& b, float* out, ThreadPool* threads) {
+  if (rows == 0) return;
   const int64_t n = b.rows();
   parallel(threads, (n + kLanes - 1) / kLanes, [&](int64_t p) {
     std::vector<float> scratch;

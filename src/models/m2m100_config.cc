@@ -147,7 +147,7 @@ std::vector<std::string> find_embedding(const M2M100Config& config, const Checkp
     (checkpoint.find(name) != nullptr ? present : absent).push_back(name);
   }
   check(!present.empty(), "{}: the embedding '{}' is missing, under its other names too", where,
-        absent[0]);
+        prefix + "shared.weight");
   check(config.tied || absent.empty(),
         "{}: \"tie_word_embeddings\" is false and '{}' is missing: its values are unknown", where,
         absent.empty() ? "" : absent[0]);
