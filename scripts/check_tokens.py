@@ -273,6 +273,8 @@ def main():
     )
     begin = time.monotonic()
     cases = run_all(options)
+    if not cases:
+        sys.exit(f"--only {options.only}: no such model among {options.cases} cases: ask for more with --cases")
     outcomes = conditions(options, cases)
     outcomes += [not case.found for case in cases]
     passed = sum(outcomes)

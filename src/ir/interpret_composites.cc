@@ -82,9 +82,14 @@ struct Attention {
     }
     for (int64_t t = 0; t < context; ++t) p[t] = exp_f32(p[t] - best);
     const float sum = lanes_sum(p, context);
-    for (int64_t t = 0; t < context; ++t) {
-      const float* value = values.data() + cache_row(r, t) * width + first;
-      add_scaled(p[t] / sum, value, head_dim, out + r * width + first);
+    std::vector<float> turn(static_cast<size_t>(head_dim));
+    for (int64_t t = 0; t < context;) {
+      std::fill(turn.begin(), turn.end(), 0.0F);
+      for (const int64_t end = std::min(t + kTurn, context); t < end; ++t) {
+        const float* value = values.data() + cache_row(r, t) * width + first;
+        add_scaled(p[t] / sum, value, head_dim, turn.data());
+      }
+      for (int64_t i = 0; i < head_dim; ++i) out[r * width + first + i] += turn[i];
     }
   }
 };

@@ -9,6 +9,7 @@
 namespace ng {
 
 inline constexpr int64_t kLanes = 16;
+inline constexpr int64_t kTurn = 32;  // positions that attention sums in one chain
 
 float lanes_sum(const float* x, int64_t n);  // lanes(x, 1): plain additions
 float lanes_dot(const float* a, const float* b, int64_t n);

@@ -38,7 +38,7 @@ struct Linear {
 // Attention of queries to cache rows. For row r, head h, with c(r, t) the cache row of position t:
 //   s[t] = lanes(q[r,h,:], keys[c(r,t),h,:]) * scale              t = 0 … length[r]-1
 //   e[t] = exp(s[t] - max s);  p[t] = e[t] / lanes(e)
-//   out[r,h,i] = chain over t of p[t], values[c(r,t),h,i]
+//   out[r,h,i] = +0, then + the chain of p[t], values[c(r,t),h,i] over each 32 positions, ascending
 // c(r, t) = history[r, min(t, n-1)] + max(0, t - (n-1)): n = 1 reads a run of rows. length[r] ≥ 1.
 struct Attend {
   const float* q;          // [rows, heads · head_dim]
