@@ -180,7 +180,7 @@ void BeamSearch::finish() {
     hypothesis.score = (greedy() ? candidate.log_probability : candidate.score) / divisor;
     if (hypothesis.score <= kNoScore) continue;
     const auto place = std::ranges::upper_bound(finished_, hypothesis, by_score);
-    if (place == finished_.begin() + static_cast<ptrdiff_t>(beams_)) continue;
+    if (finished_.size() == beams_ && place == finished_.end()) continue;
     hypothesis.ids = rows_[static_cast<size_t>(candidate.row)].ids;
     hypothesis.ids.push_back(candidate.id);
     if (std::ranges::binary_search(processors_.options().eos_token_id, candidate.id)) {

@@ -131,7 +131,11 @@ TEST(GenerationOptions, NameOnlyIdsOfTheVocabulary) {
     const Json id = 8;
     const bool word = std::string(key) == "bad_words_ids";
     const bool list = std::string(key) == "suppress_tokens";
-    apply_option(options, key, word ? Json{{1, id}} : list ? Json{id} : id, "request");
+    apply_option(options, key,
+                 word   ? Json::array({{1, id}})
+                 : list ? Json::array({id})
+                        : id,
+                 "request");
     check_ids(options, 9);
     EXPECT_THAT(error_of([&] { check_ids(options, 8); }), HasSubstr(key));
   }
