@@ -110,6 +110,8 @@ def run_unit(unit):
                 case.found["binary"] = str(error)
         for case in cases:
             judge_case(rng, spec, theirs, case)
+        for case, found in zip(cases, compare_outputs(theirs, cases)):
+            case.found |= found
         if unit.options.self_test:
             for alteration in ALTERATIONS:
                 notice(alteration, theirs, cases)
@@ -134,7 +136,7 @@ def ask_binary(rng, binary, spec, cases):
 
 def judge_case(rng, spec, theirs, case):
     answers = [reference.generate(model, case.request) for model in theirs.both]
-    verdict = compare(theirs, case, answers)
+    verdict = compare(case, answers)
     case.expected, case.counted = answers[1], verdict.counted
     if "binary" not in case.found:
         case.found |= verdict.found
@@ -150,16 +152,23 @@ def judge_case(rng, spec, theirs, case):
         case.lively.add("another source, another output")
 
 
-def compare(theirs, case, answers):
-    """The verdict over a case's tokens, scores and logits, against any pair of references."""
+def compare(case, answers):
+    """The verdict over a case's tokens and scores, against the answers of any pair of references."""
     if isinstance(case.answer, reference.Answer):
         verdict = judge.judge(case.answer, *answers)
     else:
         verdict = judge.Verdict(counted=answers[0].sequences == answers[1].sequences)
         verdict.found["error"] = str(case.answer)
-    outputs = [reference.forward(model, case.inputs) for model in theirs.both]
-    verdict.found |= judge.judge_outputs(case.outputs, *outputs, case.inputs.get("attention_mask"))
     return verdict
+
+
+def compare_outputs(theirs, cases):
+    """What is found about each case's outputs of `forward`, against any pair of references."""
+    outputs = []
+    for case in cases:
+        runs, exact = reference.forward_f32(theirs.f32, case.inputs), reference.forward(theirs.f64, case.inputs)
+        outputs.append(judge.Outputs(case.outputs, runs, exact, case.inputs.get("attention_mask")))
+    return judge.judge_outputs(outputs)
 
 
 def notice(alteration, theirs, cases):
@@ -167,12 +176,14 @@ def notice(alteration, theirs, cases):
     altered = copy.deepcopy(theirs)
     for model in altered.both:
         alteration.apply(model)
-    for case in cases:
+    of_model = alteration.of == "model"
+    by_output = compare_outputs(altered, cases) if of_model else [{}] * len(cases)
+    for case, found in zip(cases, by_output):
         if case.found or (alteration.of == "beams" and not case.answer.scores):
             continue
         answers = [reference.generate(model, case.request) for model in altered.both]
-        if alteration.of == "model":
-            found = compare(altered, case, answers).found
+        if of_model:
+            found = found | compare(case, answers).found
         else:
             found = judge.judge(case.answer, *answers).found
         case.noticed[alteration.name] = sorted(found)

@@ -45,18 +45,42 @@ def first_difference(ours, theirs):
     return f"finish_reason {ours.finish_reason}, not {theirs.finish_reason}"
 
 
-def judge_outputs(ours, in_f32, in_f64, attention_mask):
-    """{"logits": …} if an output of `forward` is further from float64 than rounding explains. States of
-    source tokens that the mask leaves out are nobody's concern."""
-    for name, exact in in_f64.items():
-        values, rounded = ours.get(name), in_f32[name]
-        if values is None or values.shape != exact.shape or values.dtype != np.float32:
-            return {"logits": f"{name} is {values if values is None else (values.dtype, values.shape)}"}
-        if name == "encoder_last_hidden_state" and attention_mask is not None:
-            counts = np.asarray(attention_mask) != 0
-            values, rounded, exact = values[counts], rounded[counts], exact[counts]
-        error = np.abs(values - exact).max()
-        allowed = max(LOGIT_NOISE * np.abs(rounded - exact).max(), LOGIT_FLOOR * np.abs(exact).max())
-        if not error <= allowed:
-            return {"logits": f"{name} {error:.3g} off where {allowed:.3g} is allowed"}
-    return {}
+@dataclass
+class Outputs:
+    """One answer of `forward` beside transformers': name → array, [3] arrays in float32, array in float64."""
+
+    ours: dict
+    in_f32: dict
+    in_f64: dict
+    attention_mask: object = None
+
+    def errors(self, name):
+        """Ours, theirs in float32, and the largest value. States of source tokens that the mask leaves out
+        are nobody's concern."""
+        values, rounded, exact = self.ours[name], self.in_f32[name], self.in_f64[name]
+        if name == "encoder_last_hidden_state" and self.attention_mask is not None:
+            counts = np.asarray(self.attention_mask) != 0
+            values, rounded, exact = values[counts], rounded[:, counts], exact[counts]
+        return np.abs(values - exact).max(), np.abs(rounded - exact).max(), np.abs(exact).max()
+
+    def misshapen(self):
+        for name, exact in self.in_f64.items():
+            values = self.ours.get(name)
+            if values is None or values.shape != exact.shape or values.dtype != np.float32:
+                return {"logits": f"{name} is {values if values is None else (values.dtype, values.shape)}"}
+        return {}
+
+
+def judge_outputs(outputs):
+    """For each of one model's Outputs {"logits": …} if it is further from float64 than rounding explains.
+    What that is, float32 shows over all of them: in one alone it may be small by luck."""
+    verdicts = [one.misshapen() for one in outputs]
+    whole = [(one, verdict) for one, verdict in zip(outputs, verdicts) if not verdict]
+    for name in outputs[0].in_f64:
+        errors = [one.errors(name) for one, _ in whole]
+        _, rounded, largest = np.max(errors, axis=0) if errors else (0, 0, 0)
+        allowed = max(LOGIT_NOISE * rounded, LOGIT_FLOOR * largest)
+        for (error, _, _), (_, verdict) in zip(errors, whole):
+            if not error <= allowed:  # not: NaN is a difference too
+                verdict.setdefault("logits", f"{name} {error:.3g} off where {allowed:.3g} is allowed")
+    return verdicts

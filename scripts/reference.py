@@ -147,6 +147,19 @@ def forward(model, inputs):
     }
 
 
+def forward_f32(model, inputs):
+    """The outputs of `model` in float32 as transformers gets them in three ways, with either of its
+    attentions and row by row, which differ by rounding alone: {name: [3, …]}."""
+    found = []
+    for attention in ("eager", "sdpa"):
+        model.set_attn_implementation(attention)
+        found.append(forward(model, inputs))
+    rows = [{name: ids[row : row + 1] for name, ids in inputs.items()} for row in range(len(inputs["input_ids"]))]
+    alone = [forward(model, row) for row in rows]
+    found.append({name: np.concatenate([row[name] for row in alone]) for name in alone[0]})
+    return {name: np.stack([one[name] for one in found]) for name in found[0]}
+
+
 def margin(model, request, ours, theirs):
     """How close the choice was where two answers part: a note for the reader of a failure."""
     for row, (a, b) in enumerate(zip(ours.sequences, theirs.sequences)):
