@@ -5,7 +5,7 @@
 
 Prints, for batches of 1 and 32, greedy and beam 4, the median seconds of both and their ratio. Both
 sides are warmed and run in turn; loading and tokenising are left out. Sources have 30 random ids, and
-the number of new ids is forced.
+the number of new ids is forced. Exits with 3 when a median is less than --least times as fast.
 """
 import argparse
 import json
@@ -13,6 +13,7 @@ import os
 import random
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -54,6 +55,7 @@ def main():
     parser.add_argument("--binary", default="build/release/neuroglot")
     parser.add_argument("--dtype", default="f32", choices=("f32", "bf16"))
     parser.add_argument("--new", type=int, default=16)
+    parser.add_argument("--least", type=float, default=0.5, help="times as fast as torch")
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(THREADS)
     import torch
@@ -62,6 +64,7 @@ def main():
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, {THREADS} threads, "
           f"{SOURCE} source ids, {args.new} new ids, {args.dtype}")
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(args.model)
+    slow = 0
     with tempfile.TemporaryDirectory() as folder:
         bundle = os.path.join(folder, "bundle")
         subprocess.run([args.binary, "compile", args.model, "-o", bundle, "--dtype", args.dtype,
@@ -74,6 +77,9 @@ def main():
                 a, b = (statistics.median(side) for side in zip(*pairs))
                 print(f"batch {batch:2} beam {beams}: neuroglot {a:7.2f} s, torch {b:7.2f} s, "
                       f"{b / a:.2f} times as fast", flush=True)
+                slow += b / a < args.least
+    print(f"speed: {4 - slow} passed, {slow} failed")
+    sys.exit(3 if slow else 0)
 
 
 if __name__ == "__main__":

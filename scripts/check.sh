@@ -77,25 +77,40 @@ run_test() {
   part "docs" python3 scripts/check_docs.py
 }
 
+run_sanitizers() {
+  part "build asan" build asan && part "unit tests, asan" ctest --preset asan
+  part "build tsan" build tsan && part "unit tests, tsan" without_aslr ctest --preset tsan
+  part "clang-tidy" tidy
+}
+
 run_check() {
   part "build release" build release
+  run_sanitizers
   part "packages from PyPI" scripts/venv.sh check || return
   part "tokens" python check scripts/check_tokens.py --cases 250
+  part "tokens, self-test" python check scripts/check_tokens.py --self-test --cases 120
   part "tokens, demo model" python check scripts/check_demo.py --sentences 100
+  part "tokenizer" python check scripts/check_tokenizer.py --models demo,fixture
+}
+
+speed() {  # float32 of 600M beside torch
+  local folder status=0
+  folder=$(mktemp -d "${TMPDIR:-/var/tmp}/neuroglot-speed.XXXXXX")
+  build/release/neuroglot make-checkpoint --quiet --shape nllb-200-distilled-600M --seed 3 "$folder/600M"
+  python check benchmarks/against_torch.py "$folder/600M" || status=$?
+  rm -rf "$folder"
+  return $status
 }
 
 run_full() {
   run_check
-  part "clang-tidy" tidy
-  part "build asan" build asan && part "unit tests, asan" ctest --preset asan
-  part "build tsan" build tsan && part "unit tests, tsan" without_aslr ctest --preset tsan
-  part "tokens, self-test" python check scripts/check_tokens.py --self-test
-  part "tokenizer" python check scripts/check_tokenizer.py --models demo,fixture
   part "tokenizer, other models" python check scripts/check_tokenizer.py --models barthez,bpe32k
   part "tokens, 2000 cases" python check scripts/check_tokens.py --cases 2000
   part "demo model, 1000 sentences" python check scripts/check_demo.py --sentences 1000
   part "newest from PyPI" scripts/venv.sh check-newest &&
     part "tokens, newest" python check-newest scripts/check_tokens.py --cases 2000 --column newest
+  part "full size" python check scripts/check_size.py
+  part "speed, 600M" speed
   part "fresh Debian" scripts/fresh.sh
   record
 }
@@ -105,7 +120,7 @@ record() {
   local log
   {
     printf '```\n%s```\n' "$summary"
-    for log in build/logs/{tokens,demo,packages,newest}*.log; do
+    for log in build/logs/{tokens,demo,tokenizer,packages,newest,full,speed}*.log; do
       printf '\n%s\n\n```\n%s\n```\n' "$(basename "$log" .log)" "$(tail -n 12 "$log")"
     done
   } | python3 scripts/record.py "make check-full"
