@@ -67,6 +67,14 @@ without_aslr() { if setarch -R true 2>/dev/null; then setarch -R "$@"; else "$@"
 
 python() { ".venv/$1/bin/python" "${@:2}"; }  # python ENVIRONMENT SCRIPT...
 
+# The decode step as HLO, run by each plugin that .venv/check holds.
+tracer_hlo() {
+  local plugin
+  for plugin in .venv/check/lib/python3*/site-packages/{fastatomstruct_xla_cpu,xla_plugins/*}/*.so; do
+    part "tracer, HLO, $(basename "$plugin" .so)" build/release/hlo_decode "$plugin" models/demo
+  done
+}
+
 run_test() {
   part "layers" python3 scripts/check_layers.py
   part "size" python3 scripts/size_report.py
@@ -91,6 +99,7 @@ run_check() {
   part "tokens, self-test" python check scripts/check_tokens.py --self-test --cases 120
   part "tokens, demo model" python check scripts/check_demo.py --sentences 100
   part "tokenizer" python check scripts/check_tokenizer.py --models demo,fixture
+  tracer_hlo
 }
 
 speed() {  # float32 of 600M beside torch
@@ -120,7 +129,7 @@ record() {
   local log
   {
     printf '```\n%s```\n' "$summary"
-    for log in build/logs/{tokens,demo,tokenizer,packages,newest,full,speed}*.log; do
+    for log in build/logs/{tokens,demo,tokenizer,tracer,packages,newest,full,speed}*.log; do
       printf '\n%s\n\n```\n%s\n```\n' "$(basename "$log" .log)" "$(tail -n 12 "$log")"
     done
   } | python3 scripts/record.py "make check-full"
