@@ -101,7 +101,7 @@ def compare_600m(results, theirs, binary, bundle, dtype):
         enough = len(counted) >= judge.COUNTED * REQUESTS
         results.add(f"{dtype}, {name}", enough and not wrong, f"{len(counted)} counted, {len(wrong)} differ {wrong[:2]}")
     inputs = {key: np.array(request[key][:2], np.int64) for key in ("input_ids", "attention_mask")}
-    inputs["decoder_input_ids"] = np.array(answers[0].sequences[:2], np.int64)[:, :8]
+    inputs["decoder_input_ids"] = np.array([row[:8] for row in answers[0].sequences[:2]], np.int64)
     exact, ours = reference.forward(theirs.f64, inputs)["logits"], binary.forward(bundle, inputs)["logits"]
     error = np.abs(ours - exact).max() / np.abs(exact).max()
     results.add(f"{dtype}, logits", error <= LOGITS, f"{error:.2g} of the largest off, at most {LOGITS}")
