@@ -1,6 +1,7 @@
 #include "text/grapheme.h"
 
 #include <cstdint>
+#include <cstdlib>
 #include <utility>
 #include <vector>
 
@@ -9,31 +10,13 @@
 namespace ng {
 namespace {
 
+// Linker is an Extend that joins conjuncts (GB9c), NonJoiner (U+200C) the one that ends them.
+// clang-format off
 enum Class : uint8_t {
-  Other,
-  Control,
-  CR,
-  LF,
-  Extend,
-  Linker,     // an Extend that joins conjuncts (GB9c)
-  NonJoiner,  // U+200C, the one Extend that ends a conjunct
-  ZWJ,
-  Prepend,
-  SpacingMark,
-  L,
-  V,
-  T,
-  LV,
-  LVT,
-  Regional,
-  Pictographic,
-  Consonant,
+  Other, Control, CR, LF, Extend, Linker, NonJoiner, ZWJ, Prepend, SpacingMark,
+  L, V, T, LV, LVT, Regional, Pictographic, Consonant
 };
-
-struct Row {
-  Class value;
-  std::vector<std::pair<uint32_t, uint32_t>> ranges;
-};
+// clang-format on
 
 constexpr uint32_t kEnd = 0xE1000;  // every scalar from here on is Other
 
@@ -47,12 +30,16 @@ std::vector<uint8_t> make_table() {
   table[0x200D] = ZWJ;
   for (uint32_t code = 0xAC00; code <= 0xD7A3; ++code)
     table[code] = (code - 0xAC00) % 28 ? LVT : LV;
-  const Row rows[] = {
+  const std::pair<Class, const char*> rows[] = {
 #include "text/grapheme_table.inc"
   };
-  for (const Row& row : rows) {
-    for (const auto& [first, last] : row.ranges) {
-      for (uint32_t code = first; code <= last; ++code) table[code] = row.value;
+  for (const auto& [value, ranges] : rows) {
+    // In hexadecimal: from the last range's end to this one's begin, + what more it holds.
+    unsigned long code = 0;
+    for (char* at = const_cast<char*>(ranges); *at != '\0';) {
+      code += std::strtoul(at, &at, 16);
+      unsigned long more = *at == '+' ? std::strtoul(at + 1, &at, 16) : 0;
+      for (table[code] = value; more > 0; --more) table[++code] = value;
     }
   }
   return table;
