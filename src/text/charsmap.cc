@@ -8,6 +8,8 @@
 namespace ng {
 namespace {
 
+constexpr size_t kLongestReplacement = 1024;  // nmt_nfkc's has 33 bytes
+
 // The fields of a darts-clone unit.
 bool has_leaf(uint32_t unit) { return (unit >> 8 & 1) != 0; }
 uint32_t label(uint32_t unit) { return unit & (1u << 31 | 0xFF); }
@@ -50,10 +52,11 @@ Charsmap::Match Charsmap::find(std::string_view text, bool first) const {
     value = leaf_value(units_[node]);
     if (first) break;
   }
-  // A value outside the strings, or inside a character, is a broken map: nothing is replaced.
+  // A value outside the strings, inside a character or far too long is a broken map: as if absent.
   if (match.size == 0 || value >= strings_.size() || (strings_[value] & 0xC0) == 0x80) return {};
-  match.replacement = std::string_view(strings_).substr(value, strings_.find('\0', value) - value);
-  return match;
+  const std::string_view tail = std::string_view(strings_).substr(value, kLongestReplacement);
+  match.replacement = tail.substr(0, tail.find('\0'));
+  return match.replacement.size() == kLongestReplacement ? Match{} : match;
 }
 
 }  // namespace ng

@@ -6,11 +6,15 @@
 #include <string_view>
 #include <vector>
 
+#include "base/error.h"
 #include "text/charsmap.h"
 #include "text/token_matcher.h"
 #include "text/tokenizer_data.h"
 
 namespace ng {
+
+inline constexpr size_t kMostText = size_t{64} << 20;       // bytes of one text
+inline constexpr size_t kMostNormalized = size_t{1} << 30;  // and of what replacements make of it
 
 // A text and, where that is tracked, for each of its bytes the byte of the original it comes from.
 struct Normalized {
@@ -20,6 +24,8 @@ struct Normalized {
 
   // `from`: the original's byte, of every byte added.
   void add(std::string_view bytes, uint32_t from) {
+    check(text.size() <= kMostNormalized, "a text of over {} bytes once it is normalized",
+          kMostNormalized);
     text += bytes;
     if (tracked) origin.resize(text.size(), from);
   }

@@ -84,7 +84,6 @@ class Encoding {
     }
     word_.clear();
   }
-  bool in_word() const { return !word_.empty(); }
   Encoded take() { return std::move(out_); }
 
  private:
@@ -149,7 +148,7 @@ struct Tokenizer::State {
 
 Encoded Tokenizer::State::encode(std::string_view text, const EncodeOptions& options,
                                  bool tracked) const {
-  check(text.size() < size_t{1} << 31, "a text of {} bytes; 2 GiB is the most", text.size());
+  check(text.size() <= kMostText, "a text of {} bytes; {} is the most", text.size(), kMostText);
   check(options.dialect == Dialect::hf || !options.special,
         "special tokens in the text are for the hf dialect; SentencePiece knows none");
   std::string repaired;

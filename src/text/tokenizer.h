@@ -36,7 +36,7 @@ struct Encoded {
 };
 
 // Immutable; every const member may be called from several threads at once. Texts are UTF-8 of
-// under 2 GiB; invalid bytes count as U+FFFD (see repair_utf8; offsets are then those of the
+// at most 64 MiB; invalid bytes count as U+FFFD (see repair_utf8; offsets are then those of the
 // repaired text).
 class Tokenizer {
  public:
