@@ -45,8 +45,8 @@ std::vector<TokenMatcher::Part> TokenMatcher::split(std::string_view text, bool 
       continue;
     }
     const AddedToken& token = tokens_[found.index];
-    size_t begin = at, end = at + found.size;
-    at = end;
+    size_t begin = std::max(at, done), end = std::max(at + found.size, done);
+    at += found.size;  // what a token took on its right may begin the next one
     if (token.special && !special) continue;
     while (token.lstrip && begin > done) {
       size_t before = begin - 1;
@@ -60,7 +60,6 @@ std::vector<TokenMatcher::Part> TokenMatcher::split(std::string_view text, bool 
     if (done < begin) parts.push_back({nullptr, done, begin});
     parts.push_back({&token, begin, end});
     done = end;
-    at = std::max(at, end);
   }
   if (done < text.size()) parts.push_back({nullptr, done, text.size()});
   return parts;

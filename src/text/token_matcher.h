@@ -21,7 +21,8 @@ class TokenMatcher {
   };
   Match match(std::string_view text) const;
 
-  // A part of a text: a token, or (nullptr) what lies between tokens. Never empty.
+  // A part of a text: a token, or (nullptr) what lies between tokens. Empty only for a token whose
+  // blanks the one before it took.
   struct Part {
     const AddedToken* token = nullptr;
     size_t begin = 0, end = 0;

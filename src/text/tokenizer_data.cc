@@ -148,30 +148,37 @@ TokenizerData parse_tokenizer_data(std::string_view bytes, std::string_view what
 void settle_added(TokenizerData& data, std::string_view what) {
   std::map<std::string_view, const AddedToken*> by_content;
   std::map<uint32_t, const AddedToken*> by_id;
+  const size_t vocabulary = data.pieces.size();
   for (const AddedToken& token : data.added) {
     const AddedToken*& known = by_content[token.content];
     check(known == nullptr || known->id == token.id, "{}: the token '{}' has the ids {} and {}",
           what, shown(token.content), known ? known->id : 0, token.id);
     const AddedToken*& holder = by_id[token.id];
-    check(holder == nullptr || holder->content == token.content,
+    const std::string_view piece =
+        token.id < vocabulary ? std::string_view(data.pieces[token.id]) : "";
+    check(holder == nullptr || holder->content == token.content || holder->content == piece ||
+              token.content == piece,
           "{}: the id {} is both '{}' and '{}'", what, token.id,
           shown(holder ? holder->content : ""), shown(token.content));
     known = holder = &token;
   }
-  for (uint32_t id = 0; id < data.pieces.size(); ++id) {
+  for (uint32_t id = 0; id < vocabulary; ++id) {
     const auto found = by_content.find(data.pieces[id]);
     check(found == by_content.end() || found->second->id == id, "{}: '{}' has the ids {} and {}",
           what, shown(data.pieces[id]), id, found == by_content.end() ? 0 : found->second->id);
   }
-  const size_t most = std::min<size_t>(data.pieces.size() + 2 * by_id.size() + 1024, kMostIds);
+  const size_t most = std::min<size_t>(vocabulary + 2 * by_id.size() + 1024, kMostIds);
   std::vector<AddedToken> settled;
-  for (const auto& [id, token] : by_id) {
-    check(id < most, "{}: the token '{}' has the id {}; ids are below {} here", what,
-          shown(token->content), id, most);
-    if (id >= data.pieces.size()) data.pieces.resize(id + 1);
-    data.pieces[id] = token->content;
+  for (const auto& [content, token] : by_content) {
+    check(token->id < most, "{}: the token '{}' has the id {}; ids are below {} here", what,
+          shown(content), token->id, most);
+    const AddedToken& last = *by_id[token->id];
     settled.push_back(*token);
+    settled.back().lstrip = last.lstrip, settled.back().rstrip = last.rstrip;
+    if (last.id >= data.pieces.size()) data.pieces.resize(last.id + 1);
+    data.pieces[last.id] = last.content;
   }
+  std::ranges::stable_sort(settled, {}, &AddedToken::id);
   data.added = std::move(settled);
 }
 
@@ -210,8 +217,8 @@ void check_tokenizer(const TokenizerData& data, std::string_view what) {
   }
   for (size_t i = 0; i < data.added.size(); ++i) {
     const AddedToken& token = data.added[i];
-    check(token.id < ids && data.pieces[token.id] == token.content && !token.content.empty() &&
-              (i == 0 || data.added[i - 1].id < token.id),
+    check(token.id < ids && !data.pieces[token.id].empty() && !token.content.empty() &&
+              is_valid_utf8(token.content) && (i == 0 || data.added[i - 1].id <= token.id),
           "{}: the added token '{}' is not at its place", what, shown(token.content));
   }
   for (const std::string& piece : data.verbatim) {

@@ -48,8 +48,9 @@ struct TokenizerData {
 constexpr uint32_t kMostIds = 4u << 20;
 
 // Brings the added tokens into order and their contents into `pieces`, over what may be there. Of
-// two with one content the later stays. User, naming `what`: two ids for one content, or two for
-// one id.
+// two with one content the later stays; two contents may share an id when one is the vocabulary's
+// piece there: both are found, the later is shown and says which blanks are taken, as in
+// transformers. User, naming `what`: two ids for one content, or two other contents for one id.
 void settle_added(TokenizerData& data, std::string_view what);
 
 // Brings the merges into order; of equal pairs the highest rank stays, as in transformers.

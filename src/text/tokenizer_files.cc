@@ -83,10 +83,13 @@ void make_merges(const std::vector<float>& scores, TokenizerData& data) {
 // Where both files are there: the pieces of the model at i + 1, the same merges in an order that
 // the scores allow, the same character map.
 void check_agreement(const TokenizerData& json, const TokenizerData& model, std::string_view what) {
+  std::vector<bool> added(model.pieces.size());
+  for (const AddedToken& token : model.added) added[token.id] = true;
   for (size_t id = 0; id < model.pieces.size(); ++id) {
     const std::string_view ours = id < json.pieces.size() ? std::string_view(json.pieces[id]) : "";
-    check(ours == model.pieces[id], "{}: {} and {} differ: id {} is '{}' in one, '{}' in the other",
-          what, kTokenizerJson, kSentencePieceModel, id, shown(ours), shown(model.pieces[id]));
+    check(added[id] || ours == model.pieces[id],
+          "{}: {} and {} differ: id {} is '{}' in one, '{}' in the other", what, kTokenizerJson,
+          kSentencePieceModel, id, shown(ours), shown(model.pieces[id]));
   }
   check(json.charsmap == model.charsmap, "{}: {} and {} differ in their character maps", what,
         kTokenizerJson, kSentencePieceModel);
@@ -121,12 +124,10 @@ Json read_optional(const Path& path) {
 
 // Whether a file lists `content` among its special tokens.
 bool lists_special(const Json& file, const std::string& content) {
-  const auto list = file.find("additional_special_tokens");
-  if (list == file.end() || !list->is_array()) return content == "<mask>";
-  return content == "<mask>" || std::ranges::any_of(*list, [&](const Json& entry) {
-           return entry == content ||
-                  (entry.is_object() && entry.value("content", Json()) == content);
-         });
+  const Json list = file.value("additional_special_tokens", Json::array());
+  return std::ranges::any_of(list, [&](const Json& entry) {
+    return entry == content || (entry.is_object() && entry.value("content", Json()) == content);
+  });
 }
 
 // tokenizer_config.json's added_tokens_decoder {"id": token} says all; added_tokens.json
@@ -150,10 +151,25 @@ void add_configured(const Json& config, const Path& directory, TokenizerData& da
   for (const AddedToken& token : data.added) known.insert(token.content);
   for (const auto& [content, id] : tokens.items()) {
     if (known.contains(content)) continue;
-    const bool special = lists_special(map, content) || lists_special(config, content);
+    const bool special = content == "<mask>" || is_language_code(content) ||
+                         lists_special(map, content) || lists_special(config, content);
     data.added.push_back(read_added_token({{"content", content}, {"special", special}},
                                           json_int(tokens, content.c_str(), -1, what), what));
   }
+}
+
+// transformers' class looks for the mask token also where the files have it among the pieces alone.
+void add_mask(const Json& config, std::string_view what, TokenizerData& data) {
+  Json entry = {{"content", "<mask>"}, {"special", true}, {"normalized", true}, {"lstrip", true}};
+  const auto named = config.find("mask_token");
+  if (named != config.end() && named->is_null()) return;
+  if (named != config.end() && named->is_object()) entry.update(*named);
+  if (named != config.end() && named->is_string()) entry["content"] = *named;
+  const auto piece = std::ranges::find(data.pieces, json_string(entry, "content", "", what));
+  if (piece == data.pieces.end() || piece->empty()) return;
+  const AddedToken token = read_added_token(entry, piece - data.pieces.begin(), what);
+  const auto same = [&](const AddedToken& other) { return other.content == token.content; };
+  if (std::ranges::none_of(data.added, same)) data.added.push_back(token);
 }
 
 // fairseq's layout: the languages behind the pieces, then <mask>.
@@ -198,16 +214,14 @@ TokenizerData convert_sentencepiece(const SentencePieceModel& model, std::string
     data.pieces.push_back(model.pieces[i].text);
     scores.push_back(model.pieces[i].score);
   }
-  const Ids ids = ids_of(data);  // of equal pieces the last keeps its id, as in Python's dict
-  const auto unk = ids.find(model.unk_piece);
-  check(unk != ids.end(), "{}: the unknown piece '{}' is not among the pieces", what,
-        shown(model.unk_piece));
-  data.unk = unk->second;
-  std::vector<uint32_t> kept;
-  for (uint32_t id = 0; id < data.pieces.size(); ++id) kept.push_back(ids.at(data.pieces[id]));
+  std::unordered_map<std::string, uint32_t> ids;  // of equal pieces the last keeps its id
+  for (uint32_t id = 0; id < data.pieces.size(); ++id) ids[data.pieces[id]] = id;
   for (uint32_t id = 0; id < data.pieces.size(); ++id) {
-    if (kept[id] != id) data.pieces[id].clear();
+    if (ids[data.pieces[id]] != id) data.pieces[id].clear();
   }
+  check(ids.contains(model.unk_piece), "{}: the unknown piece '{}' is not among the pieces", what,
+        shown(model.unk_piece));
+  data.unk = ids[model.unk_piece];
   make_merges(scores, data);
   data.piece_rank = ranks_of(scores);
   data.charsmap = model.charsmap;
@@ -215,16 +229,16 @@ TokenizerData convert_sentencepiece(const SentencePieceModel& model, std::string
   data.steps.push_back({NormalizerStep::Strip, false, true});
   data.steps.push_back({NormalizerStep::Collapse, false, false, "\u2581"});
   data.unk_surface = model.unk_surface;
-  for (uint32_t id = 0; id < 4; ++id) {
-    if (!data.pieces[id].empty()) data.added.push_back({data.pieces[id], id, true});
+  for (const char* piece : {"<s>", "<pad>", "</s>", "<unk>"}) {
+    data.added.push_back({piece, ids[piece], true});
   }
-  for (uint32_t i = 0; i < model.pieces.size(); ++i) {
-    const auto& [text, score, type] = model.pieces[i];
+  for (const auto& [text, score, type] : model.pieces) {
+    if (type != SentencePieceModel::UserDefined && type != SentencePieceModel::Control) continue;
+    // One of the three that fairseq's four replace moves to the end.
+    const auto [at, is_new] = ids.try_emplace(text, static_cast<uint32_t>(data.pieces.size()));
+    if (is_new) data.pieces.push_back(text);
+    data.added.push_back({text, at->second, type == SentencePieceModel::Control});
     if (type == SentencePieceModel::UserDefined) data.verbatim.push_back(text);
-    if (i >= 3 &&
-        (type == SentencePieceModel::UserDefined || type == SentencePieceModel::Control)) {
-      data.added.push_back({text, i + 1, type == SentencePieceModel::Control});
-    }
   }
   return data;
 }
@@ -257,6 +271,7 @@ TokenizerData read_tokenizer_files(const Path& directory) {
   add_configured(config, directory, data);
   const bool languages = std::ranges::any_of(
       data.added, [](const AddedToken& token) { return is_language_code(token.content); });
+  if (has_json) add_mask(config, what, data);
   if (!has_json && !languages) add_fairseq_layout(data);
   settle_added(data, what);
   data.piece_rank.resize(data.pieces.size(), UINT32_MAX - 1);
