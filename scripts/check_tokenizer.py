@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Compares our tokenizer with transformers 4.57.6 and SentencePiece on every line of a folder.
 
-    check_tokenizer.py [--program build/release/tokenize_lines] [--shared ../shared] [--model DIR]
+    check_tokenizer.py [--program build/release/tokenize_lines] [--shared ../shared] [--models NAMES]
 
 For the demo's model and every BPE model of ../shared/data: tokenizer.json as transformers' converter
-makes it, and sentencepiece.bpe.model alone. Ids must be equal on each line, in both dialects, with
-and without special tokens; ids must decode to the same text. Ends with `N passed, N failed`."""
+makes it, and sentencepiece.bpe.model alone; of the demo's also the form of the hub's own file and a
+fine-tune with added tokens. Ids must be equal on each line, in both dialects, with and without special
+tokens; ids must decode to the same text. A process for each model, as many as there are cores. Ends
+with `N passed, N failed`."""
 import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -17,11 +20,13 @@ import sys
 import tempfile
 
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # each model has a process of its own
 import sentencepiece  # noqa: E402
-from transformers import AutoTokenizer  # noqa: E402
+from transformers import AddedToken, AutoTokenizer  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TAGS = ["</s>", "<s>", "<pad>", "<unk>", "<mask>", "fra_Latn", "eng_Latn", "</s", " <mask> ", "_Latn"]
+TAGS = ["</s>", "<s>", "<pad>", "<unk>", "<mask>", "fra_Latn", "eng_Latn", "</s", " <mask> ", "_Latn",
+        "xyz_Latn", " <keep>  ", "Neuroglot", "...!", " left", "<r> ", "<rr>"]
 ODD = ["\u0301", "\u0323", "\u200d", "\u200c", "\u2581", "\u2581\u2581", "  ", "\u3000", "\u00a0", "\t",
        "\u2026", "\ufb01", "\ufdfa", "\uac00\u11a8", "\u1100\u1161", "\U0001f468\u200d\U0001f469", "\u0600",
        "\u0915\u094d\u0937", "\u0e33", "\u00e9", "e\u0301", "\U0001d53e", "\u00a9\u200d", "\u0000", "\u0001",
@@ -59,86 +64,160 @@ def made_up_lines(lines, seed, count):
     return made
 
 
-def run(program, model, mode, lines):
-    done = subprocess.run([program, str(model), mode], input=("\n".join(lines) + "\n").encode(),
-                          capture_output=True)
-    if done.returncode != 0:
-        raise SystemExit(f"{program} {model} {mode}: {done.stderr.decode()}")
-    return done.stdout.decode().split("\n")[:-1]
+def start(program, model, mode, lines):
+    """Our program at work on `lines`, and the file that its answers go to."""
+    files = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+    files[0].write(("\n".join(lines) + "\n").encode())
+    files[0].seek(0)
+    return subprocess.Popen([program, str(model), mode], stdin=files[0], stdout=files[1],
+                            stderr=subprocess.PIPE), files[1]
+
+
+def answers(job):
+    process, out = job
+    errors = process.communicate()[1]
+    if process.returncode != 0:
+        raise SystemExit(f"{process.args}: {errors.decode()}")
+    out.seek(0)
+    return out.read().decode().split("\n")[:-1]
 
 
 class Report:
-    passed = failed = 0
+    """What was compared, and the lines that say so."""
+    def __init__(self):
+        self.passed, self.failed, self.text = 0, 0, []
 
-    def compare(self, what, lines, ours, theirs):
-        wrong = [(a, b, c) for a, b, c in zip(lines, ours, theirs, strict=True) if b != c]
+    def compare(self, what, lines, job, theirs):
+        wrong = [(a, b, c) for a, b, c in zip(lines, answers(job), theirs, strict=True) if b != c]
         self.passed += not wrong
         self.failed += bool(wrong)
-        print(f"{'FAILED' if wrong else 'passed'}  {what}: {len(lines)} lines, {len(wrong)} differ",
-              flush=True)
+        self.text.append(f"{'FAILED' if wrong else 'passed'}  {what}: {len(lines)} lines, {len(wrong)} differ")
         for line, mine, other in wrong[:3]:
-            print(f"    {line[:100]!r}\n      ours   {mine[:200]}\n      theirs {other[:200]}")
+            self.text.append(f"    {line[:100]!r}\n      ours   {mine[:200]}\n      theirs {other[:200]}")
 
 
 def as_text(rows):
     return [" ".join(map(str, row)) for row in rows]
 
 
-def model_directories(shared, work):
-    """name → directory as transformers saves it, and the same with the .model alone."""
-    models = {"demo": shared / "demo-model/sentencepiece.bpe.model",
-              "fixture": shared / "data/vectors/test_sentencepiece_bpe.model",
-              "barthez": shared / "data/tokenizers/barthez-sentencepiece.bpe.model",
-              "bpe32k": shared / "data/tokenizers/bpe32k-en-hi-te-spiece.model"}
-    for name, source in models.items():
-        alone = work / (name + "-model")
-        alone.mkdir()
-        shutil.copy(source, alone / "sentencepiece.bpe.model")
-        (alone / "config.json").write_text('{"model_type":"m2m_100","tokenizer_class":"NllbTokenizer"}')
-        AutoTokenizer.from_pretrained(alone).save_pretrained(work / name)
-        yield name, work / name, alone
+MODELS = {"demo": "demo-model/sentencepiece.bpe.model",
+          "fixture": "data/vectors/test_sentencepiece_bpe.model",
+          "barthez": "data/tokenizers/barthez-sentencepiece.bpe.model",
+          "bpe32k": "data/tokenizers/bpe32k-en-hi-te-spiece.model"}
 
 
-def check_model(report, program, name, directory, alone, lines, special_lines):
+def make_directories(shared, work, name):
+    """The model alone, and as transformers saves it."""
+    alone, saved = work / (name + "-model"), work / name
+    alone.mkdir()
+    shutil.copy(shared / MODELS[name], alone / "sentencepiece.bpe.model")
+    (alone / "config.json").write_text('{"model_type":"m2m_100","tokenizer_class":"NllbTokenizer"}')
+    AutoTokenizer.from_pretrained(alone).save_pretrained(saved)
+    return alone, saved
+
+
+def as_on_the_hub(source, target):
+    """The form of NLLB's own file: no Strip, merges as strings, languages and <mask> in the vocabulary."""
+    shutil.copytree(source, target)
+    path = target / "tokenizer.json"
+    data = json.loads(path.read_text())
+    data["normalizer"] = {"type": "Sequence", "normalizers": [
+        data["normalizer"]["normalizers"][0],
+        {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}]}
+    data["model"]["merges"] = [" ".join(merge) for merge in data["model"]["merges"]]
+    specials = [token for token in data["added_tokens"] if token["id"] > 3]
+    specials = [t for t in specials if t["content"] != "<mask>"] + [
+        t for t in specials if t["content"] == "<mask>"]
+    for place, token in enumerate(specials):
+        token["id"] = 8001 + place
+        data["model"]["vocab"][token["content"]] = token["id"]
+    data["added_tokens"] = data["added_tokens"][:4] + specials
+    data["pre_tokenizer"] = data["decoder"] = {
+        "type": "Metaspace", "replacement": "\u2581", "add_prefix_space": True}
+    path.write_text(json.dumps(data))
+    config = json.loads((target / "tokenizer_config.json").read_text())
+    config["clean_up_tokenization_spaces"] = True
+    del config["added_tokens_decoder"]
+    (target / "tokenizer_config.json").write_text(json.dumps(config))
+    (target / "added_tokens.json").unlink()
+    assert AutoTokenizer.from_pretrained(target).convert_tokens_to_ids("eng_Latn") == 8047
+    return target
+
+
+def fine_tuned(source, target):
+    """New languages, new special and ordinary tokens, with every flag that is read."""
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["xyz_Latn", AddedToken(
+        "<keep>", lstrip=True, rstrip=True, normalized=False)]}, replace_additional_special_tokens=False)
+    tokenizer.add_tokens(["Neuroglot", "\u2026!", "e\u0301", AddedToken(" left", lstrip=True),
+                          AddedToken("<r>", rstrip=True, normalized=False), AddedToken("<rr>")])
+    tokenizer.save_pretrained(target)
+    return target
+
+
+def check_ids(report, program, name, directory, lines, special_lines):
+    """Ids with and without special tokens, and back. Ours run while transformers does."""
     tokenizer = AutoTokenizer.from_pretrained(directory)
     backend = tokenizer.backend_tokenizer
 
     def reference(texts, special):
         backend.encode_special_tokens = not special
-        rows = backend.encode_batch(texts, add_special_tokens=False)
+        rows = backend.encode_batch_fast(texts, add_special_tokens=False)
         backend.encode_special_tokens = False
         return [row.ids for row in rows]
 
-    plain = reference(lines, False)
-    report.compare(f"{name}: ids", lines, run(program, directory, "encode", lines), as_text(plain))
-    report.compare(f"{name}: ids of the .model alone", lines, run(program, alone, "encode", lines),
-                   as_text(plain))
+    plain_job = start(program, directory, "encode", lines)
+    special_job = start(program, directory, "special", special_lines)
+    plain = as_text(reference(lines, False))
+    report.compare(f"{name}: ids", lines, plain_job, plain)
     special = reference(special_lines, True)
-    report.compare(f"{name}: ids, --special", special_lines,
-                   run(program, directory, "special", special_lines), as_text(special))
-    ids = [row + [3, tokenizer.convert_tokens_to_ids("fra_Latn"), len(tokenizer) + 5] for row in special]
+    report.compare(f"{name}: ids, --special", special_lines, special_job, as_text(special))
+    # 3 is <unk>, the last has no token.
+    ending = [3, tokenizer.convert_tokens_to_ids("fra_Latn"), len(tokenizer) + 5]
+    rows = [row + ending for row in special]
     for mode, skip in (("decode", True), ("show", False)):
-        texts = tokenizer.batch_decode(ids, skip_special_tokens=skip)
-        report.compare(f"{name}: {mode}", as_text(ids), run(program, directory, mode, as_text(ids)), texts)
-    check_sentencepiece(report, program, name, directory, tokenizer, lines)
+        job = start(program, directory, mode, as_text(rows))
+        texts = backend.decode_batch(rows, skip_special_tokens=skip)
+        if tokenizer.clean_up_tokenization_spaces:
+            texts = [tokenizer.clean_up_tokenization(text) for text in texts]
+        report.compare(f"{name}: {mode}", as_text(rows), job, texts)
+    return plain, tokenizer.get_vocab()
 
 
-def check_sentencepiece(report, program, name, directory, tokenizer, lines):
+def check_sentencepiece(report, program, name, directory, lines, vocabulary):
     processor = sentencepiece.SentencePieceProcessor(str(directory / "sentencepiece.bpe.model"))
+    job = start(program, directory, "sentencepiece", lines)
     to_ours = [i + 1 if i >= 3 else 3 for i in range(len(processor))]
     for i in range(3):  # what the converter drops or moves
-        piece = processor.id_to_piece(i)
-        to_ours[i] = tokenizer.convert_tokens_to_ids("<unk>" if i == processor.unk_id() else piece)
-    to_ours[processor.unk_id()] = tokenizer.convert_tokens_to_ids("<unk>")
+        to_ours[i] = vocabulary.get(processor.id_to_piece(i), vocabulary["<unk>"])
+    to_ours[processor.unk_id()] = vocabulary["<unk>"]
     rows = processor.encode(lines)
-    expected = [[to_ours[i] for i in row] for row in rows]
-    report.compare(f"{name}: ids, sentencepiece", lines, run(program, directory, "sentencepiece", lines),
-                   as_text(expected))
-    texts = [processor.decode(row) for row in rows]
+    expected = as_text([to_ours[i] for i in row] for row in rows)
+    report.compare(f"{name}: ids, sentencepiece", lines, job, expected)
+    texts = processor.decode(rows)
     keep = [i for i, text in enumerate(texts) if "\n" not in text]
-    report.compare(f"{name}: decode, sentencepiece", as_text(expected[i] for i in keep),
-                   run(program, directory, "spdecode", as_text(expected[i] for i in keep)),
+    expected = [expected[i] for i in keep]
+    report.compare(f"{name}: decode, sentencepiece", expected, start(program, directory, "spdecode", expected),
                    [texts[i] for i in keep])
+
+
+def check_model(name, program, shared, seed):
+    lines = text_lines(shared / "data/text")
+    lines += made_up_lines(lines, 1, 20000) + made_up_lines(lines, seed, 20000)
+    made_up, special_lines = lines[-40000:], lines[-40000:] + lines[:20000]
+    report = Report()
+    with tempfile.TemporaryDirectory() as work:
+        work = pathlib.Path(work)
+        alone, saved = make_directories(shared, work, name)
+        alone_job = start(program, alone, "encode", lines)
+        plain, vocabulary = check_ids(report, program, name, saved, lines, special_lines)
+        report.compare(f"{name}: ids of the .model alone", lines, alone_job, plain)
+        check_sentencepiece(report, program, name, saved, lines, vocabulary)
+        if name == "demo":
+            for variant, make in (("on the hub", as_on_the_hub), ("fine-tuned", fine_tuned)):
+                directory = make(saved, work / variant.replace(" ", "-"))
+                check_ids(report, program, f"demo {variant}", directory, made_up, made_up)
+    return report
 
 
 def main():
@@ -147,21 +226,19 @@ def main():
     parser.add_argument("--shared", type=pathlib.Path,
                         default=os.environ.get("NEUROGLOT_SHARED", ROOT.parent / "shared"))
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("--models", default="demo,fixture,barthez,bpe32k",
-                        help="which of the models to compare with, by name")
+    parser.add_argument("--models", default=",".join(MODELS), help="which of the models, by name")
     options = parser.parse_args()
-    shared = pathlib.Path(options.shared)
     print("seed", options.seed)
-    lines = text_lines(shared / "data/text")
-    lines += made_up_lines(lines, 1, 20000) + made_up_lines(lines, options.seed, 20000)
-    special_lines = lines[-40000:] + lines[:20000]
-    report = Report()
-    with tempfile.TemporaryDirectory() as work:
-        for name, directory, alone in model_directories(shared, pathlib.Path(work)):
-            if name in options.models.split(","):
-                check_model(report, options.program, name, directory, alone, lines, special_lines)
-    print(f"{report.passed} passed, {report.failed} failed")
-    sys.exit(report.failed > 0)
+    passed = failed = 0
+    with concurrent.futures.ProcessPoolExecutor(os.cpu_count()) as processes:
+        jobs = [processes.submit(check_model, name, options.program, pathlib.Path(options.shared), options.seed)
+                for name in options.models.split(",")]
+        for job in jobs:
+            report = job.result()
+            print("\n".join(report.text), flush=True)
+            passed, failed = passed + report.passed, failed + report.failed
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(failed > 0)
 
 
 if __name__ == "__main__":
