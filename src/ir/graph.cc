@@ -1,5 +1,6 @@
 #include "ir/graph.h"
 
+#include <bit>
 #include <functional>
 
 #include "base/error.h"
@@ -18,13 +19,19 @@ void mix(uint64_t& hash, uint64_t value) {
   hash ^= hash >> 29;
 }
 
-// Equal nodes have equal hashes; what is left out only costs a comparison.
+// Equal nodes have equal hashes (0.0 + turns -0 into 0); what is left out only costs a comparison,
+// which is why whatever a hostile text could vary 100,000 times is in.
 uint64_t hash_of(const Node& node) {
+  const Attrs& attrs = node.attrs;
   uint64_t hash = static_cast<uint64_t>(node.op);
   for (const Value& value : node.inputs) mix(hash, (uint64_t{value.node} << 8) | value.result);
-  mix(hash, std::hash<std::string>()(node.attrs.name));
-  for (int64_t dim : node.attrs.dims) mix(hash, static_cast<uint64_t>(dim));
-  mix(hash, static_cast<uint64_t>(node.attrs.begin));
+  mix(hash, std::hash<std::string>()(attrs.name));
+  for (int64_t dim : attrs.dims) mix(hash, static_cast<uint64_t>(dim));
+  for (double number : attrs.values) mix(hash, std::bit_cast<uint64_t>(0.0 + number));
+  for (int64_t number : {attrs.axis, attrs.begin, attrs.heads, attrs.padding}) {
+    mix(hash, static_cast<uint64_t>(number));
+  }
+  for (float number : {attrs.scale, attrs.eps}) mix(hash, std::bit_cast<uint32_t>(0.0F + number));
   for (const Type& type : node.types) {
     for (const Dim& dim : type.shape) mix(hash, static_cast<uint64_t>(dim.size));
   }

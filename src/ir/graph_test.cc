@@ -29,6 +29,17 @@ TEST(Graph, GivesAnEqualNodeOnce) {
   EXPECT_EQ(g.nodes().size(), 8U);
 }
 
+TEST(Graph, StaysFastWhateverTheNodesDifferIn) {
+  Graph g("g");
+  const Value x = input(g, "x", {DType::f32, {2, 2}}), ids = input(g, "i", {DType::s32, {2}});
+  const Value start = input(g, "h", {DType::s32, {2, 1}});
+  for (int i = 0; i < 40'000; ++i) {  // minutes, if they all shared a hash
+    constant(g, {i + 0.5}, {DType::f32, {}});
+    attend(g, {x, x, x, start, ids}, 1, static_cast<float>(i) + 0.5F);
+  }
+  EXPECT_EQ(g.nodes().size(), 80'003U);
+}
+
 TEST(Graph, RefusesInputsThatDoNotExist) {
   Graph g("g");
   Node node{Op::exp, {Value{0, 0}}, {}, {kPair}};

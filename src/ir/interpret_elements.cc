@@ -1,4 +1,5 @@
 // What do the ops mean that look at one element at a time, and the leaves?
+#include <algorithm>
 #include <limits>
 
 #include "base/error.h"
@@ -64,38 +65,55 @@ struct BF16 {
   static uint16_t put(double x) { return f32_to_bf16(static_cast<float>(x)); }
 };
 
-template <class Body>
-Results with_codec(DType dtype, Body body) {
+template <class C>
+void decode(const std::byte* from, int64_t n, double* out) {
+  for (int64_t i = 0; i < n; ++i) {
+    typename C::Bits bits;
+    std::memcpy(&bits, from + static_cast<size_t>(i) * sizeof(bits), sizeof(bits));
+    out[i] = C::get(bits);
+  }
+}
+template <class C>
+void encode(const double* from, int64_t n, std::byte* out) {
+  for (int64_t i = 0; i < n; ++i) {
+    const typename C::Bits bits = C::put(from[i]);
+    std::memcpy(out + static_cast<size_t>(i) * sizeof(bits), &bits, sizeof(bits));
+  }
+}
+struct Coding {
+  void (*decode)(const std::byte* from, int64_t n, double* out);
+  void (*encode)(const double* from, int64_t n, std::byte* out);
+};
+Coding coding(DType dtype) {
+  const auto of = [](auto codec) {
+    return Coding{decode<decltype(codec)>, encode<decltype(codec)>};
+  };
   switch (dtype) {
-    case DType::f32: return body(Codec<float>());
-    case DType::f16: return body(F16());
-    case DType::bf16: return body(BF16());
-    case DType::f64: return body(Codec<double>());
-    case DType::s8: return body(Codec<int8_t>());
-    case DType::u8: return body(Codec<uint8_t>());
-    case DType::s32: return body(Codec<int32_t>());
-    case DType::s64: return body(Codec<int64_t>());
+    case DType::f32: return of(Codec<float>());
+    case DType::f16: return of(F16());
+    case DType::bf16: return of(BF16());
+    case DType::f64: return of(Codec<double>());
+    case DType::s8: return of(Codec<int8_t>());
+    case DType::u8: return of(Codec<uint8_t>());
+    case DType::s32: return of(Codec<int32_t>());
+    case DType::s64: return of(Codec<int64_t>());
   }
   return {};
 }
 
-template <class From, class To>
-Results convert_elements(const Tensor& from, const Type& type, ThreadPool* threads) {
-  const Elements<typename From::Bits> x(from);
-  return make<typename To::Bits>(type, [&](typename To::Bits* out) {
-    constexpr int64_t kBlock = 1 << 16;
-    parallel(threads, (x.size() + kBlock - 1) / kBlock, [&](int64_t block) {
-      const int64_t end = std::min((block + 1) * kBlock, x.size());
-      for (int64_t i = block * kBlock; i < end; ++i) out[i] = To::put(From::get(x[i]));
-    });
-  });
-}
-
 Results convert(const Tensor& from, const Type& type, ThreadPool* threads) {
   if (from.type.dtype == type.dtype) return {from};
-  return with_codec(from.type.dtype, [&](auto source) {
-    return with_codec(type.dtype, [&](auto target) {
-      return convert_elements<decltype(source), decltype(target)>(from, type, threads);
+  constexpr int64_t kBlock = 1024;
+  const Coding source = coding(from.type.dtype), target = coding(type.dtype);
+  const size_t from_width = byte_size(from.type.dtype), to_width = byte_size(type.dtype);
+  const int64_t count = element_count(type.shape);
+  return make<std::byte>(type, [&](std::byte* out) {
+    parallel(threads, (count + kBlock - 1) / kBlock, [&](int64_t block) {
+      double wide[kBlock];
+      const auto first = static_cast<size_t>(block * kBlock);
+      const int64_t n = std::min(kBlock, count - block * kBlock);
+      source.decode(from.data.data() + first * from_width, n, wide);
+      target.encode(wide, n, out + first * to_width);
     });
   });
 }

@@ -12,7 +12,6 @@ namespace ng {
 namespace {
 
 constexpr size_t kLineLimit = size_t{64} << 10, kNameLimit = 256;
-constexpr uint32_t kNodeLimit = 100'000;
 
 // Calls field(name, attribute, its default) for every attribute, in the order they are printed.
 template <class SomeAttrs, class Field>

@@ -3,8 +3,9 @@
 //   graph decode
 //   %0 = input() name="tokens" : s32[rows<=4096]
 //   %7 = linear(%5, %3, %4) activation=relu : f32[rows<=4096,1024]
-//   %9 = project_top_k(%8, %3) dims=[8206] : f32[rows<=4096,candidates<=256], s32[…],
-//   f32[rows<=4096] output "scores" = %9 output "ids" = %9.1
+//   %9 = top_k(%8) : f32[rows<=4096,candidates<=256], s32[rows<=4096,candidates<=256]
+//   output "scores" = %9
+//   output "ids" = %9.1
 #pragma once
 
 #include <string>

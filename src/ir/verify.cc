@@ -12,7 +12,6 @@
 namespace ng {
 namespace {
 
-constexpr size_t kNodeLimit = 100'000;
 constexpr int64_t kDimLimit = int64_t{1} << 40, kByteLimit = int64_t{1} << 62;
 
 // N3: what remains of the attributes when only those that the op uses are kept.

@@ -13,7 +13,9 @@ namespace ng {
 //      write_rows that starts from its input; a state input is used by that op alone, so that
 //      writing in place is always legal
 //   V4 every count a node needs is carried by some input or output
-//   V5 values are not unbounded: at most 100,000 nodes
+//   V5 values are not unbounded: at most kNodeLimit nodes, 4 axes, 2^40 an axis, 2^62 bytes
 void verify(const Graph& graph);
+
+inline constexpr size_t kNodeLimit = 100'000;
 
 }  // namespace ng
