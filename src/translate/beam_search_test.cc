@@ -57,46 +57,50 @@ float log_sum_exp(const std::vector<float>& logits) {
 
 enum class Given { FullRows, Candidates, Either };
 
+// One row's scores with the memory they stand in; the candidates as a backend orders them.
+struct Answer {
+  std::vector<float> scores;
+  Ids ids;
+  RowScores row;
+
+  Answer(std::vector<float> logits, bool whole, int k) : scores(std::move(logits)) {
+    row.log_sum_exp = log_sum_exp(scores);
+    if (!whole) {
+      const std::vector<float> by_id = scores;
+      ids.resize(by_id.size());
+      std::iota(ids.begin(), ids.end(), 0);
+      std::ranges::stable_sort(ids, std::greater{},
+                               [&](int32_t id) { return by_id[static_cast<size_t>(id)]; });
+      ids.resize(static_cast<size_t>(k));
+      scores.clear();
+      for (const int32_t id : ids) scores.push_back(by_id[static_cast<size_t>(id)]);
+    }
+    row.scores = scores;
+    row.ids = ids;
+  }
+};
+
 // Plays the model: keeps each row's ids by tokens and parents alone, as caches would.
 std::vector<Hypothesis> run(BeamSearch search, const Model& model, Given given) {
-  std::vector<Ids> rows = {Ids(search.prompt().begin(), search.prompt().end())};
-  bool first = true;
+  std::vector<Ids> rows = {Ids(search.prompt().begin(), search.prompt().end() - 1)};
   while (!search.done()) {
     const StepNeeds needs = search.next();
     std::vector<Ids> next_rows;
+    std::vector<Answer> answers;
+    answers.reserve(needs.tokens.size());  // RowScores point into them
     for (size_t row = 0; row < needs.tokens.size(); ++row) {
       next_rows.push_back(rows.at(static_cast<size_t>(needs.parents[row])));
-      if (!first) next_rows.back().push_back(needs.tokens[row]);
-      EXPECT_EQ(next_rows.back().back(), needs.tokens[row]);
+      next_rows.back().push_back(needs.tokens[row]);
       EXPECT_EQ(std::ssize(next_rows.back()), needs.position + 1);
+      if (needs.k == 0) continue;
+      const bool whole =
+          needs.full_row || given == Given::FullRows || (given == Given::Either && row % 2 == 0);
+      answers.emplace_back(model(next_rows.back()), whole, needs.k);
     }
     rows = std::move(next_rows);
-    first = false;
-    std::vector<std::vector<float>> scores;
-    std::vector<Ids> ids;
-    for (const Ids& row : rows) {
-      scores.push_back(model(row));
-      ids.emplace_back(scores.back().size());
-      std::iota(ids.back().begin(), ids.back().end(), 0);
-    }
-    std::vector<RowScores> answers;
-    for (size_t row = 0; row < rows.size() && needs.k > 0; ++row) {
-      const float sum = log_sum_exp(scores[row]);
-      if (needs.full_row || given == Given::FullRows || (given == Given::Either && row % 2 == 0)) {
-        answers.push_back({scores[row], {}, sum});
-        continue;
-      }
-      std::ranges::stable_sort(ids[row], [&](int32_t a, int32_t b) {
-        return scores[row][static_cast<size_t>(a)] > scores[row][static_cast<size_t>(b)];
-      });
-      std::vector<float> sorted;
-      for (const int32_t id : ids[row]) sorted.push_back(scores[row][static_cast<size_t>(id)]);
-      scores[row] = std::move(sorted);
-      const auto k = static_cast<size_t>(needs.k);
-      EXPECT_LE(k, ids[row].size());
-      answers.push_back({std::span(scores[row]).first(k), std::span(ids[row]).first(k), sum});
-    }
-    search.advance(answers);
+    std::vector<RowScores> scores;
+    for (const Answer& answer : answers) scores.push_back(answer.row);
+    search.advance(scores);
   }
   return search.results();
 }
