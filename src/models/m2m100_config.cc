@@ -31,10 +31,6 @@ void check_options(const Json& config, std::string_view what) {
 
 void check_model_type(const Json& config, std::string_view what) {
   const std::string type = json_string(config, "model_type", "", what);
-  check(type != "nllb-moe",
-        "{}: is an NLLB mixture of experts (model_type nllb-moe), which is not read: take a dense "
-        "one, such as facebook/nllb-200-3.3B",
-        what);
   check(type == "m2m_100",
         "{}: model_type '{}' is not read; m2m_100 is (NLLB-200 dense, M2M100, SMaLL-100)", what,
         shown(type));

@@ -141,53 +141,33 @@ std::vector<Weight> list_weights(const M2M100Config& config, DType dtype, bool a
 }
 
 Json config_json(const ShapeRow& shape, DType dtype) {
-  const char* torch_dtype = dtype == DType::f32   ? "float32"
-                            : dtype == DType::f16 ? "float16"
-                                                  : "bfloat16";
-  return {{"_name_or_path", shape.name},
-          {"architectures", {"M2M100ForConditionalGeneration"}},
-          {"model_type", "m2m_100"},
-          {"vocab_size", shape.vocab_size},
-          {"d_model", shape.d_model},
-          {"encoder_layers", shape.encoder_layers},
-          {"decoder_layers", shape.decoder_layers},
-          {"num_hidden_layers", shape.encoder_layers},
-          {"encoder_ffn_dim", shape.ffn},
-          {"decoder_ffn_dim", shape.ffn},
-          {"encoder_attention_heads", shape.heads},
-          {"decoder_attention_heads", shape.heads},
-          {"activation_function", "relu"},
-          {"scale_embedding", true},
-          {"max_position_embeddings", 1024},
-          {"bos_token_id", 0},
-          {"pad_token_id", 1},
-          {"eos_token_id", 2},
-          {"decoder_start_token_id", 2},
-          {"dropout", 0.1},
-          {"attention_dropout", 0.1},
-          {"activation_dropout", 0.0},
-          {"encoder_layerdrop", 0},
-          {"decoder_layerdrop", 0},
-          {"init_std", 0.02},
-          {"is_encoder_decoder", true},
-          {"use_cache", true},
-          {"max_length", 200},
-          {"tokenizer_class", shape.nllb ? "NllbTokenizer" : "M2M100Tokenizer"},
-          {"torch_dtype", torch_dtype}};
+  Json config = Json::parse(R"({
+    "architectures": ["M2M100ForConditionalGeneration"], "model_type": "m2m_100",
+    "activation_function": "relu", "scale_embedding": true, "max_position_embeddings": 1024,
+    "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2,
+    "dropout": 0.1, "attention_dropout": 0.1, "activation_dropout": 0.0, "encoder_layerdrop": 0,
+    "decoder_layerdrop": 0, "init_std": 0.02, "is_encoder_decoder": true, "use_cache": true,
+    "max_length": 200})");
+  config["_name_or_path"] = shape.name;
+  config["vocab_size"] = shape.vocab_size;
+  config["d_model"] = shape.d_model;
+  config["encoder_layers"] = config["num_hidden_layers"] = shape.encoder_layers;
+  config["decoder_layers"] = shape.decoder_layers;
+  config["encoder_ffn_dim"] = config["decoder_ffn_dim"] = shape.ffn;
+  config["encoder_attention_heads"] = config["decoder_attention_heads"] = shape.heads;
+  config["tokenizer_class"] = shape.nllb ? "NllbTokenizer" : "M2M100Tokenizer";
+  config["torch_dtype"] = dtype == DType::f32   ? "float32"
+                          : dtype == DType::f16 ? "float16"
+                                                : "bfloat16";
+  return config;
 }
 
 void write_texts(const Path& directory, const ShapeRow& shape, const CheckpointRecipe& recipe) {
-  const auto write_json = [&](const char* name, const Json& json) {
-    write_file(directory / name, json.dump(2) + "\n");
-  };
-  write_json("config.json", config_json(shape, recipe.dtype));
-  Json generation = {{"bos_token_id", 0},
-                     {"pad_token_id", 1},
-                     {"eos_token_id", 2},
-                     {"decoder_start_token_id", 2},
-                     {"max_length", 200}};
+  write_file(directory / "config.json", config_json(shape, recipe.dtype).dump(2) + "\n");
+  Json generation = Json::parse(R"({"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2,
+    "decoder_start_token_id": 2, "max_length": 200})");
   if (!shape.nllb) generation.update({{"num_beams", 5}, {"early_stopping", true}});
-  write_json("generation_config.json", generation);
+  write_file(directory / "generation_config.json", generation.dump(2) + "\n");
   write_file(directory / "README.md",
              fmt::format("Random weights in the shape of {}, made by `neuroglot make-checkpoint "
                          "--seed {}` for tests and benchmarks: they translate nothing.\n",

@@ -105,78 +105,64 @@ std::string sentencepiece_model(const SyntheticVocabulary& vocabulary) {
 
 std::string quoted(const std::string& text) { return Json(text).dump(); }
 
-Json mask_token() {
-  return {{"content", "<mask>"},
-          {"lstrip", true},
-          {"normalized", true},
-          {"rstrip", false},
-          {"single_word", false}};
+// The vocabulary as the inside of a JSON object, in the order of the ids.
+std::string vocabulary_json(const SyntheticVocabulary& vocabulary) {
+  std::string text = R"("<s>":0,"<pad>":1,"</s>":2,"<unk>":3)";
+  size_t id = 4;
+  for (const auto& piece : vocabulary.pieces) text += fmt::format(",{}:{}", quoted(piece), id++);
+  return text;
 }
 
-Json plain_token(const std::string& content) {
-  return {{"content", content},
-          {"lstrip", false},
-          {"normalized", false},
-          {"rstrip", false},
-          {"single_word", false}};
-}
-
-// tokenizer.json, written rather than built: the vocabulary keeps the order of its ids.
 std::string tokenizer_json(const SyntheticVocabulary& vocabulary,
                            const std::vector<std::string>& languages) {
-  Json added = Json::array();
-  const auto add = [&](size_t id, Json token) {
-    token["id"] = id;
-    token["special"] = true;
-    added.push_back(std::move(token));
+  std::string added, merges;
+  const auto add = [&](size_t id, std::string_view content, bool mask) {
+    added += fmt::format(R"({}{{"id":{},"content":"{}","single_word":false,"lstrip":{},)"
+                         R"("rstrip":false,"normalized":{},"special":true}})",
+                         added.empty() ? "" : ",", id, content, mask, mask);
   };
-  std::string vocab;
-  const char* specials[] = {"<s>", "<pad>", "</s>", "<unk>"};
-  for (size_t id = 0; id < 4; ++id) {
-    add(id, plain_token(specials[id]));
-    vocab += fmt::format("{}{}:{}", id == 0 ? "" : ",", quoted(specials[id]), id);
-  }
-  size_t id = 4;
-  for (const std::string& piece : vocabulary.pieces)
-    vocab += fmt::format(",{}:{}", quoted(piece), id++);
-  for (const std::string& language : languages) add(id++, plain_token(language));
-  add(id, mask_token());
-  std::string merges;
+  size_t id = 0;
+  for (const char* special : {"<s>", "<pad>", "</s>", "<unk>"}) add(id++, special, false);
+  id += vocabulary.pieces.size();
+  for (const std::string& language : languages) add(id++, language, false);
+  add(id, "<mask>", true);
   for (const auto& [left, right] : vocabulary.merges) {
     merges += (merges.empty() ? "" : ",") + quoted(left + " " + right);
   }
-  const Json metaspace = {{"type", "Metaspace"},
-                          {"replacement", "▁"},
-                          {"add_prefix_space", true},
-                          {"prepend_scheme", "always"}};
-  const Json collapse = {
-      {"type", "Sequence"},
-      {"normalizers",
-       {{{"type", "Replace"}, {"pattern", {{"Regex", " {2,}"}}}, {"content", " "}}}}};
-  return fmt::format(
-      R"({{"version":"1.0","truncation":null,"padding":null,"added_tokens":{},"normalizer":{},)"
-      R"("pre_tokenizer":{},"post_processor":null,"decoder":{},"model":{{"type":"BPE","dropout":null,)"
-      R"("unk_token":"<unk>","continuing_subword_prefix":null,"end_of_word_suffix":null,)"
-      R"("fuse_unk":true,"byte_fallback":false,"vocab":{{{}}},"merges":[{}]}}}})",
-      added.dump(), collapse.dump(), metaspace.dump(), metaspace.dump(), vocab, merges);
+  const std::string metaspace =
+      R"({"type":"Metaspace","replacement":"▁","add_prefix_space":true,"prepend_scheme":"always"})";
+  return R"({"version":"1.0","truncation":null,"padding":null,"added_tokens":[)" + added +
+         R"(],"normalizer":{"type":"Sequence","normalizers":[{"type":"Replace","pattern":)" +
+         R"({"Regex":" {2,}"},"content":" "}]},"pre_tokenizer":)" + metaspace +
+         R"(,"post_processor":null,"decoder":)" + metaspace +
+         R"(,"model":{"type":"BPE","dropout":null,"unk_token":"<unk>","fuse_unk":true,)" +
+         R"("continuing_subword_prefix":null,"end_of_word_suffix":null,"byte_fallback":false,)" +
+         R"("vocab":{)" + vocabulary_json(vocabulary) + R"(},"merges":[)" + merges + "]}}";
 }
 
-void write_json(const Path& path, const Json& json) { write_file(path, json.dump(2) + "\n"); }
+// special_tokens_map.json, and with `more` tokenizer_config.json.
+void write_token_maps(const Path& directory, const Json& languages, const Json& more) {
+  Json map = {{"bos_token", "<s>"},   {"eos_token", "</s>"},
+              {"unk_token", "<unk>"}, {"pad_token", "<pad>"},
+              {"sep_token", "</s>"},  {"additional_special_tokens", languages}};
+  for (const char* key : {"cls_token", "mask_token"}) {
+    if (more.contains(key)) map[key] = more[key];
+  }
+  if (more.contains("mask_token")) map["mask_token"].erase("__type");  // tokenizer_config's alone
+  write_file(directory / "special_tokens_map.json", map.dump(2) + "\n");
+  map.update(more);
+  write_file(directory / "tokenizer_config.json", map.dump(2) + "\n");
+}
 
 }  // namespace
 
 SyntheticVocabulary make_vocabulary(size_t pieces, size_t characters) {
-  std::vector<std::u32string> all;
-  std::set<char32_t> known = {kBlank};
   std::vector<char32_t> order = {kBlank};
   for (const auto& [first, last] : kCharacters) {
-    for (char32_t c = first; c <= last && order.size() < characters; ++c) {
-      order.push_back(c);
-      known.insert(c);
-    }
+    for (char32_t c = first; c <= last && order.size() < characters; ++c) order.push_back(c);
   }
   NG_CHECK(order.size() == characters && characters < pieces, "{} characters", order.size());
-  all = merged_pieces(pieces - characters, known);
+  auto all = merged_pieces(pieces - characters, {order.begin(), order.end()});
   for (char32_t c : order) all.push_back({c});
 
   SyntheticVocabulary vocabulary;
@@ -184,8 +170,7 @@ SyntheticVocabulary make_vocabulary(size_t pieces, size_t characters) {
   for (const std::u32string& piece : all) {
     vocabulary.pieces.push_back(utf8(piece));
     const std::u32string_view view = piece;
-    for (size_t at = view.size() - 1; at >= 1 && at < view.size();
-         --at) {  // longest left part first
+    for (size_t at = view.size() - 1; at > 0; --at) {  // longest left part first
       const auto left = view.substr(0, at), right = view.substr(at);
       if (!pieces_known.contains(left) || !pieces_known.contains(right)) continue;
       vocabulary.merges.emplace_back(utf8(left), utf8(right));
@@ -198,18 +183,11 @@ void write_nllb_tokenizer(const Path& directory, const SyntheticVocabulary& voca
                           const std::vector<std::string>& languages) {
   write_file(directory / "sentencepiece.bpe.model", sentencepiece_model(vocabulary));
   write_file(directory / "tokenizer.json", tokenizer_json(vocabulary, languages));
-  Json map = {{"bos_token", "<s>"},         {"eos_token", "</s>"},
-              {"unk_token", "<unk>"},       {"pad_token", "<pad>"},
-              {"cls_token", "<s>"},         {"sep_token", "</s>"},
-              {"mask_token", mask_token()}, {"additional_special_tokens", languages}};
-  write_json(directory / "special_tokens_map.json", map);
-  map["mask_token"]["__type"] = "AddedToken";
-  map.update({{"tokenizer_class", "NllbTokenizer"},
-              {"model_max_length", 1024},
-              {"src_lang", "eng_Latn"},
-              {"tgt_lang", nullptr},
-              {"sp_model_kwargs", Json::object()}});
-  write_json(directory / "tokenizer_config.json", map);
+  write_token_maps(directory, languages, Json::parse(R"({
+    "tokenizer_class": "NllbTokenizer", "model_max_length": 1024, "src_lang": "eng_Latn",
+    "tgt_lang": null, "sp_model_kwargs": {}, "cls_token": "<s>",
+    "mask_token": {"content": "<mask>", "lstrip": true, "normalized": true, "rstrip": false,
+                   "single_word": false, "__type": "AddedToken"}})"));
 }
 
 void write_m2m100_tokenizer(const Path& directory, const SyntheticVocabulary& vocabulary) {
@@ -219,25 +197,14 @@ void write_m2m100_tokenizer(const Path& directory, const SyntheticVocabulary& vo
       "ms my ne nl no ns oc or pa pl ps pt ro ru sd si sk sl so sq sr ss su sv sw ta th tl tn tr "
       "uk ur uz vi wo xh yi yo zh zu ";
   write_file(directory / "sentencepiece.bpe.model", sentencepiece_model(vocabulary));
-  std::string vocab = R"({"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3)";
-  size_t id = 4;
-  for (const std::string& piece : vocabulary.pieces)
-    vocab += fmt::format(", {}: {}", quoted(piece), id++);
-  write_file(directory / "vocab.json", vocab + "}");
+  write_file(directory / "vocab.json", "{" + vocabulary_json(vocabulary) + "}");
   Json tokens = Json::array();
   for (size_t at = 0; at < kLanguages.size(); at = kLanguages.find(' ', at) + 1) {
     tokens.push_back(fmt::format("__{}__", kLanguages.substr(at, kLanguages.find(' ', at) - at)));
   }
-  Json map = {{"bos_token", "<s>"},   {"eos_token", "</s>"}, {"unk_token", "<unk>"},
-              {"pad_token", "<pad>"}, {"sep_token", "</s>"}, {"additional_special_tokens", tokens}};
-  write_json(directory / "special_tokens_map.json", map);
-  map.update({{"tokenizer_class", "M2M100Tokenizer"},
-              {"model_max_length", 1024},
-              {"src_lang", nullptr},
-              {"tgt_lang", nullptr},
-              {"language_codes", "m2m100"},
-              {"num_madeup_words", 8}});
-  write_json(directory / "tokenizer_config.json", map);
+  write_token_maps(directory, tokens, Json::parse(R"({
+    "tokenizer_class": "M2M100Tokenizer", "model_max_length": 1024, "src_lang": null,
+    "tgt_lang": null, "language_codes": "m2m100", "num_madeup_words": 8})"));
 }
 
 }  // namespace ng
