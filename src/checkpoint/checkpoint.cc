@@ -33,8 +33,7 @@ bool has_suffix(const Path& directory, std::string_view suffix) {
         name);
   }
   const bool vocabulary =
-      has(directory, "shared_vocabulary.json") || has(directory, "shared_vocabulary.txt") ||
-      has(directory, "source_vocabulary.json") || has(directory, "source_vocabulary.txt");
+      has_suffix(directory, "vocabulary.json") || has_suffix(directory, "vocabulary.txt");
   if (has(directory, "model.bin") && vocabulary) {
     fail(
         "{}: is a CTranslate2 model, whose weights cannot be turned back: give the Hugging Face "
@@ -93,6 +92,10 @@ Checkpoint Checkpoint::open(const Path& directory) {
   checkpoint.path_ = directory;
   if (!has(directory, "config.json")) explain(directory, "config.json");
   checkpoint.config_ = checkpoint.read_json("config.json");
+  check(checkpoint.config_.value("model_type", Json()) != "nllb-moe",
+        "{}: is NLLB's mixture of experts (nllb-moe), which is not read: take a dense one, such as "
+        "facebook/nllb-200-3.3B",
+        directory.string());
   if (has(directory, "generation_config.json")) {
     checkpoint.generation_config_ = checkpoint.read_json("generation_config.json");
   }

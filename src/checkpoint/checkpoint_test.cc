@@ -101,6 +101,25 @@ TEST(Checkpoint, OpensAThousandShardsAndRefusesMore) {
   EXPECT_THAT(directory.refused(), HasSubstr("more than 1024 shards"));
 }
 
+TEST(Checkpoint, CountsTheTensorsOfAllShards) {
+  const Directory directory;
+  directory.put("config.json", "{}");
+  directory.put("model.safetensors.index.json",
+                R"({"weight_map":{"0":"1.safetensors","x":"2.safetensors"}})");
+  const NamedType one[] = {{"x", {DType::u8, {0}}}};
+  directory.put("2.safetensors", safetensors_header(one));
+  for (const size_t count : {kMaxTensors - 1, kMaxTensors}) {
+    std::vector<NamedType> types;
+    for (size_t i = 0; i < count; ++i) types.push_back({std::to_string(i), {DType::u8, {0}}});
+    directory.put("1.safetensors", safetensors_header(types));
+    if (count < kMaxTensors) {
+      EXPECT_EQ(Checkpoint::open(directory.path).tensors().size(), 2U);
+    } else {
+      EXPECT_THAT(directory.refused(), HasSubstr("hold more than 100000 tensors"));
+    }
+  }
+}
+
 TEST(Checkpoint, SaysWhatOtherDirectoriesAre) {
   const auto refused = [](std::initializer_list<const char*> names) {
     const Directory directory;
@@ -111,10 +130,20 @@ TEST(Checkpoint, SaysWhatOtherDirectoriesAre) {
               HasSubstr("is an adapter (LoRA), not a model: merge it"));
   EXPECT_THAT(refused({"config.json", "model.bin", "shared_vocabulary.json"}),
               HasSubstr("is a CTranslate2 model"));
+  EXPECT_THAT(refused({"model.bin", "source_vocabulary.txt", "target_vocabulary.txt"}),
+              HasSubstr("give the Hugging Face directory that it was converted from"));
+  EXPECT_THAT(refused({"config.json", "adapter_config.json", "adapter_model.bin"}),
+              HasSubstr("then give that directory"));
   EXPECT_THAT(refused({"config.json", "nllb-600M-q8.gguf"}), HasSubstr("holds GGUF files"));
   EXPECT_THAT(refused({"config.json", "tf_model.h5"}), HasSubstr("TensorFlow or Flax"));
   EXPECT_THAT(refused({"config.json"}), HasSubstr("has no weights"));
   EXPECT_THAT(refused({"model.safetensors"}), HasSubstr("has no config.json"));
+}
+
+TEST(Checkpoint, RefusesTheMixtureOfExpertsBeforeItsWeights) {
+  const Directory directory;
+  directory.put("config.json", R"({"model_type":"nllb-moe"})");
+  EXPECT_THAT(directory.refused(), HasSubstr("take a dense one"));
 }
 
 TEST(Checkpoint, SaysThatADirectoryIsWanted) {

@@ -154,6 +154,19 @@ TEST(Pickle, BoundsStackAndObjects) {
   EXPECT_THAT(refusal([&] { parse(objects); }), HasSubstr("more objects"));
 }
 
+TEST(Pickle, ReadsAsManyTensorsAsTheLimitAndNoneMore) {
+  for (const size_t count : {kMaxTensors, kMaxTensors + 1}) {
+    std::string pickle = "}(" + text("first") + kTensor + "q\7";
+    for (size_t i = 1; i < count; ++i) pickle += text(std::to_string(i)) + "h\7";
+    pickle += "u.";
+    if (count == kMaxTensors) {
+      EXPECT_EQ(parse(pickle).size(), count);
+    } else {
+      EXPECT_THAT(refusal([&] { parse(pickle); }), HasSubstr("100001 tensors, at most 100000"));
+    }
+  }
+}
+
 TEST(Pickle, SurvivesDamage) {
   const std::string valid = kDict + "q\1(" + text("w") + kTensor + "q\2" + text("b") +
                             "ctorch._utils\n_rebuild_parameter\n(" + kTensor + "\x88}tR" +

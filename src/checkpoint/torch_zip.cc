@@ -203,7 +203,10 @@ StoredTensors parse_torch_zip(std::span<const std::byte> bytes, std::string_view
         "{}: is in the format of torch before 1.6, which is not read: load it with torch.load and "
         "write it with torch.save of a newer torch, or convert it to safetensors",
         what);
-  check(file.has(0, "PK"), "{}: is not a torch file: it does not begin as a zip does", what);
+  check(file.has(0, "PK"),
+        "{}: is not a torch file, it does not begin as a zip does: give what torch.save of torch "
+        "1.6 or newer wrote, or safetensors",
+        what);
   const auto records = parse_zip(bytes, what);
 
   constexpr std::string_view kPickle = "/data.pkl";
