@@ -235,8 +235,8 @@ DirectoryWriter::DirectoryWriter(const Path& target, bool replace)
   if (!error) std::filesystem::create_directory(temporary_, error);
   check(!error, "{}: cannot be created: {}", temporary_.string(), error.message());
   lock_ = ::open(temporary_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  check(lock_ >= 0 && ::flock(lock_, LOCK_EX | LOCK_NB) == 0, "{}: cannot be locked: {}",
-        temporary_.string(), reason());
+  if (lock_ >= 0 && ::flock(lock_, LOCK_EX | LOCK_NB) == 0) return;
+  fail("{}: cannot be locked: {}", temporary_.string(), reason());
 }
 
 DirectoryWriter::~DirectoryWriter() {
@@ -267,7 +267,7 @@ std::string sha256(std::span<const std::byte> bytes) {
 
 uint64_t free_disk_bytes(const Path& path) {
   struct statvfs info = {};
-  check(::statvfs(path.c_str(), &info) == 0, "{}: {}", path.string(), reason());
+  if (::statvfs(path.c_str(), &info) != 0) fail("{}: {}", path.string(), reason());
   return static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
 }
 
