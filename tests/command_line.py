@@ -2,6 +2,8 @@
 """What does the program answer to good lines, bad lines and wrong options? (After a release build.)"""
 import json
 import os
+import random
+import struct
 import subprocess
 import tempfile
 import unittest
@@ -20,19 +22,48 @@ def run(*arguments, stdin=b"", env=None):
     return done.returncode, done.stdout, done.stderr.decode()
 
 
-class CommandLine(unittest.TestCase):
+def safetensors(path, **tensors):
+    """Writes rows of ids as s32."""
+    header, data = {}, b""
+    for name, rows in tensors.items():
+        flat = [item for row in rows for item in row]
+        end = len(data) + 4 * len(flat)
+        header[name] = {"dtype": "I32", "shape": [len(rows), len(rows[0])], "data_offsets": [len(data), end]}
+        data += struct.pack(f"<{len(flat)}i", *flat)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def setUpModule():
+    global FOLDER, BUNDLE
+    FOLDER = tempfile.TemporaryDirectory()
+    os.environ["NEUROGLOT_HOME"] = FOLDER.name + "/home"
+    BUNDLE = Path(FOLDER.name) / "demo"
+    code, _, error = run("compile", DEMO, "-o", BUNDLE, "--quiet")
+    assert code == 0, error
+
+
+def tearDownModule():
+    FOLDER.cleanup()
+
+
+class Demo(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        os.environ["NEUROGLOT_HOME"] = cls.folder.name + "/home"
-        cls.bundle = Path(cls.folder.name) / "demo"
-        code, _, error = run("compile", DEMO, "-o", cls.bundle, "--quiet")
-        assert code == 0, error
+        cls.bundle = BUNDLE
+        cls.folder = FOLDER
 
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.cleanup()
+    def setUp(self):
+        self.own = Path(tempfile.mkdtemp(dir=self.folder.name))
 
+    def translate(self, stdin, *options, code=0):
+        """(standard output, standard error)"""
+        found, out, error = run("translate", self.bundle, *LANGUAGES, *options, stdin=stdin)
+        self.assertEqual(found, code, error)
+        return out, error
+
+
+class CommandLine(Demo):
     def test_one_line_in_one_line_out(self):
         lines = b"Hello.\r\n\n  \t\n  Where is Tom?  \nlast line without end"
         code, out, _ = run("translate", self.bundle, *LANGUAGES, stdin=lines)
@@ -146,6 +177,101 @@ class CommandLine(unittest.TestCase):
         told = json.loads(stats.read_text())
         self.assertEqual(len(told["generate_seconds"]), 2)
         self.assertGreater(told["output_tokens"], 0)
+
+    def test_options_at_their_limits(self):
+        for option, good, bad, word in (("--beam", (1, 64), (65, -1), "64"),
+                                        ("--n-best", (1, 2), (0, 3, 65), "--n-best"),
+                                        ("--max-source-tokens", (3, 8192), (2, 8193), "8192")):
+            beams = () if option == "--beam" else ("--beam", 2)
+            for value in good:
+                self.translate(b"Tea.\n", *beams, option, value)
+            for value in bad:
+                out, error = self.translate(b"Tea.\n", *beams, option, value, code=1)
+                self.assertEqual(out, b"")
+                self.assertIn(word, error)
+        _, error = self.translate(b"Tea.\n", "--beam", 2, "--n-best", 3, code=1)
+        self.assertIn("--n-best 3 needs at least as many beams, there are 2: add --beam 3", error)
+
+    def test_forward_takes_rows_at_the_limit(self):
+        for name, other in (("input_ids", "decoder_input_ids"), ("decoder_input_ids", "input_ids")):
+            for length in (8192, 8193):
+                if (name, length) == ("decoder_input_ids", 8192):
+                    continue  # 8,192 rows of logits
+                rows = {name: [[5] * length], other: [[2]]}
+                if name == "input_ids":
+                    rows["attention_mask"] = [[1] + [0] * (length - 1)]
+                safetensors(self.own / "in", **rows)
+                code, _, error = run("forward", self.bundle, "--input", self.own / "in", "--output",
+                                     self.own / "out")
+                self.assertEqual(code, int(length > 8192), error)
+                self.assertEqual((self.own / "out").exists(), length <= 8192)
+                if length > 8192:
+                    self.assertIn(f"'{name}': rows of 8193 ids, at most 8192", error)
+                (self.own / "out").unlink(missing_ok=True)
+
+    def test_forward_leaves_no_half_written_file(self):
+        safetensors(self.own / "in", input_ids=[[5]], decoder_input_ids=[[99999]])
+        code, _, error = run("forward", self.bundle, "--input", self.own / "in", "--output", self.own / "out")
+        self.assertEqual((code, [path.name for path in self.own.iterdir()]), (1, ["in"]), error)
+        self.assertIn("decoder_input_ids: element 0 is 99999", error)
+
+    def test_lines_at_the_limit(self):
+        most = 16 << 20
+        lines = [b" " * most, b" " * (most + 1), b" " * (3 * most), b"Tea."]
+        out, error = self.translate(b"\n".join(lines), code=1)
+        answers = out.split(b"\n")
+        self.assertEqual([len(answer) for answer in answers[:3]], [most, 0, 0])
+        self.assertNotEqual(answers[3], b"")
+        self.assertIn("line 2: is longer than 16 MiB: split it", error)
+        self.assertTrue(error.endswith("2 of 4 lines failed: 2, 3\n"))
+        request = b'{"input_ids": [8048, 194, 2], "max_length": 4}'
+        request += b" " * (most - len(request))
+        code, out, _ = run("generate", self.bundle, stdin=request + b"\n" + request + b" \n")
+        answers = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual((code, len(answers)), (1, 2))
+        self.assertIn("sequences", answers[0])
+        self.assertIn("is longer than 16 MiB: split it", answers[1]["error"]["message"])
+
+    def test_generate_refuses_by_name(self):
+        vocabulary = json.loads(run("inspect", self.bundle, "--json")[1])["vocabulary"]
+        good = {"input_ids": [8048, 194, 2], "max_length": 4}
+        all_but = lambda n: {**good, "num_beams": 4, "suppress_tokens": list(range(vocabulary - n))}
+        cases = ((good, None), ({**good, "do_sample": True}, '"do_sample" is true: sampling is not'),
+                 ({**good, "do_sample": False}, None), ({**good, "top_k": 5}, 'unknown field "top_k"'),
+                 ("[" * 32 + "]" * 32, "must be a JSON object"), ("[" * 33 + "]" * 33, "deeper than 32"),
+                 (all_but(8), None), (all_but(3), "fewer than the 4 beams"),
+                 ({**good, "input_ids": [vocabulary]}, f"the vocabulary has {vocabulary}"),
+                 ("", "is not valid JSON"), ('{"a": "\udcff\udcc0"}', "is not valid JSON"))
+        lines = [case if isinstance(case, str) else json.dumps(case) for case, _ in cases]
+        code, out, error = run("generate", self.bundle,
+                               stdin="\n".join(lines).encode("utf-8", "surrogateescape"))
+        answers = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual((code, len(answers)), (1, len(cases)))
+        for answer, (case, message) in zip(answers, cases):
+            if message is None:
+                self.assertEqual(set(answer), {"sequences", "finish_reason"} | (
+                    {"sequences_scores"} if "num_beams" in case else set()))
+            else:
+                self.assertEqual(set(answer["error"]), {"code", "message"})
+                self.assertIn(message, answer["error"]["message"])
+        bad = [str(i + 1) for i, (_, message) in enumerate(cases) if message]
+        self.assertTrue(error.endswith(f"{len(bad)} of {len(cases)} lines failed: {', '.join(bad)}\n"), error)
+
+    def test_generate_answers_every_line_of_anything(self):
+        chance = random.Random(4)
+        valid = b'{"input_ids": [8048, 194, 2], "max_length": 3}'
+        lines = [valid]
+        for _ in range(300):
+            line = bytearray(valid)
+            for _ in range(chance.randrange(4)):
+                line[chance.randrange(len(line))] = chance.randrange(256)
+            lines.append(bytes(line).replace(b"\n", b" "))
+        code, out, error = run("generate", self.bundle, "--quiet", stdin=b"\n".join(lines))
+        answers = [json.loads(line) for line in out.splitlines()]
+        failed = [i + 1 for i, answer in enumerate(answers) if "error" in answer]
+        self.assertEqual((code, len(answers)), (1, len(lines)))
+        self.assertTrue(50 < len(failed) < 300)
+        self.assertTrue(error.splitlines()[-1].startswith(f"{len(failed)} of {len(lines)} lines failed: "))
 
     def test_a_closed_pipe_ends_quietly(self):
         done = subprocess.run(f"yes 'I like tea.' | head -3000 | {NEUROGLOT} translate {self.bundle} "

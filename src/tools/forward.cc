@@ -5,12 +5,17 @@
 
 #include "base/error.h"
 #include "checkpoint/safetensors.h"
+#include "tools/lines.h"
 #include "tools/opened.h"
 
 namespace ng {
 namespace {
 
 constexpr int64_t kMostTokens = 8192;  // of one row
+
+std::string_view text_of(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
 
 // An i32 or i64 [batch, length] tensor as 32-bit ids.
 std::vector<int32_t> ids_of(const std::map<std::string, Tensor>& tensors, const std::string& name,
@@ -67,19 +72,19 @@ int forward_command(const Options& options) {
   check(!options.input.empty() && !options.output.empty(), "forward needs --input and --output");
   const ForwardInputs inputs = read_inputs(options.input);
   const std::unique_ptr<Opened> opened = open_for(options);
-  const std::string partial = options.output + ".partial";
-  FileWriter writer(partial);
+  LineWriter writer(options.output);
   ForwardOutputs outputs;
   outputs.hidden = [&](const Tensor& hidden) {
     const Type logits{DType::f32, {inputs.batch, inputs.target, opened->session->vocabulary()}};
     const NamedType types[] = {{"encoder_last_hidden_state", hidden.type}, {"logits", logits}};
     writer.write(safetensors_header(types));
-    writer.write(hidden.data);
+    writer.write(text_of(hidden.data));
   };
-  outputs.logits = [&](std::span<const float> logits) { writer.write(std::as_bytes(logits)); };
+  outputs.logits = [&](std::span<const float> logits) {
+    writer.write(text_of(std::as_bytes(logits)));
+  };
   forward(*opened->session, inputs, outputs);
-  writer.close();
-  std::filesystem::rename(partial, options.output);
+  writer.finish();
   return 0;
 }
 

@@ -43,8 +43,9 @@ class Generate {
 void Generate::parse(Request& request, std::vector<Job>& jobs) const {
   const size_t before = jobs.size();
   try {
-    check(!request.line.too_long, "longer than 16 MiB");
-    const Json json = parse_json(request.line.text, fmt::format("line {}", request.line.number));
+    check(!request.line.too_long, "request: is longer than {} MiB: split it",
+          JsonLimits{}.bytes >> 20);
+    const Json json = parse_json(request.line.text, "request");
     const int64_t vocabulary = opened_->session->vocabulary();
     GenerateRequest parsed = parse_generate_request(json, opened_->defaults, vocabulary);
     request.first = jobs.size();

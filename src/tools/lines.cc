@@ -22,6 +22,10 @@ constexpr size_t kReadBytes = size_t{64} << 10;
 LineReader::LineReader(std::vector<std::string> files, size_t longest_line)
     : files_(std::move(files)), longest_(longest_line) {
   if (files_.empty()) files_.emplace_back("-");
+  for (const std::string& file : files_) {  // all of them before anything is answered
+    if (file == "-" || ::access(file.c_str(), R_OK) == 0) continue;
+    fail("{}: cannot be opened: {}", file, std::strerror(errno));
+  }
 }
 
 LineReader::~LineReader() {
@@ -62,7 +66,8 @@ bool LineReader::fill(bool wait) {
 }
 
 void LineReader::add(std::vector<Line>& lines, std::string_view text) {
-  lines.push_back({std::string(text.substr(0, longest_)), ++number_, text.size() > longest_});
+  const bool too_long = text.size() > longest_;
+  lines.push_back({too_long ? "" : std::string(text), ++number_, too_long});
 }
 
 void LineReader::take_lines(std::vector<Line>& lines, size_t most, size_t& bytes) {
@@ -109,14 +114,13 @@ LineWriter::~LineWriter() {
 
 void LineWriter::write(std::string_view text) {
   if (file_) return file_->write(text);
-  check(std::fwrite(text.data(), 1, text.size(), stdout) == text.size(),
-        "standard output cannot be written: {}", std::strerror(errno));
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size()) return;
+  fail("standard output cannot be written: {}", std::strerror(errno));
 }
 
 void LineWriter::flush() {
-  if (!file_) {
-    check(std::fflush(stdout) == 0, "standard output cannot be written: {}", std::strerror(errno));
-  }
+  if (file_ || std::fflush(stdout) == 0) return;
+  fail("standard output cannot be written: {}", std::strerror(errno));
 }
 
 void LineWriter::finish() {

@@ -13,7 +13,7 @@ namespace ng {
 struct Line {
   std::string text;       // without its LF
   uint64_t number = 0;    // from 1, over all files
-  bool too_long = false;  // longer than the reader's limit: text is cut there
+  bool too_long = false;  // longer than the reader's limit: text is empty
 };
 
 class LineReader {

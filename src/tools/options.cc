@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "base/error.h"
+#include "translate/generate_request.h"
 
 namespace ng {
 namespace {
@@ -44,11 +45,12 @@ const OptionRow kOptions[] = {
     {"--from", "CODE", &Options::from, "translate", "source language, such as eng_Latn"},
     {"--to", "CODE", &Options::to, "translate", "target language, such as fra_Latn"},
     {"--beam", "N", &Options::beam, "translate",
-     "beams; 1: greedy; 0: what generation_config.json says", 0, 64},
-    {"--n-best", "N", &Options::n_best, "translate", "translations of each line", 1, 64},
+     "beams; 1: greedy; 0: what generation_config.json says", 0, kMostBeams},
+    {"--n-best", "N", &Options::n_best, "translate",
+     "as many lines of each, as `line-number ||| text ||| score`", 1, kMostBeams},
     {"--scores", "", &Options::scores, "translate", "put `score TAB` before each translation"},
     {"--max-source-tokens", "N", &Options::max_source_tokens, "translate",
-     "longer lines are cut in pieces that are translated apart", 1, 8190},
+     "longer lines are cut in pieces that are translated apart", 3, kMostSourceIds},
     {"--split", "none", &Options::split, "translate",
      "none: a line is one segment. NLLB drops sentences from lines that hold several"},
     {"--jsonl", "", &Options::jsonl, "translate", "JSON Lines in and out"},
@@ -69,7 +71,7 @@ const OptionRow kOptions[] = {
     {"--special", "", &Options::special, "tokenize detokenize",
      "special tokens inside the text count as such; detokenize: keep them"},
     {"--shape", "NAME", &Options::shape, "make-checkpoint",
-     "whose sizes, such as nllb-200-distilled-600M"},
+     "whose sizes, such as nllb-200-distilled-600M; or tiny"},
     {"--format", "bin|safetensors", &Options::format, "make-checkpoint", "kind of weight files"},
     {"--dtype", "f32|f16|bf16", &Options::dtype, "make-checkpoint", "type of the weights"},
     {"--shards", "N", &Options::shards, "make-checkpoint", "weight files", 1, 1024},

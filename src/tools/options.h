@@ -18,7 +18,7 @@ struct Options {
   std::string shape, format = "bin";
   std::string action = "list";  // of cache
   int64_t threads = 0, warmup = 0, repeat = 1;
-  int64_t beam = 0, n_best = 1, max_source_tokens = 512;
+  int64_t beam = 0, n_best = 0, max_source_tokens = 512;
   int64_t sentences = 4, shards = 1, seed = 0;
   bool force = false, quiet = false, scores = false, jsonl = false, json = false, check = false;
   bool special = false;

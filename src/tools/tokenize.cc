@@ -46,7 +46,7 @@ int each_line(const Options& options, Convert convert) {
        lines = reader.window(kWindowLines)) {
     for (const Line& line : lines) {
       try {
-        check(!line.too_long, "longer than {} MiB", kLongestLine >> 20);
+        check(!line.too_long, "is longer than {} MiB: split it", kLongestLine >> 20);
         writer.write(convert(line.text) + "\n");
       } catch (const Error& error) {
         if (error.kind() != Error::Kind::User) throw;

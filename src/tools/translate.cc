@@ -1,4 +1,7 @@
 // `neuroglot translate`: text in, text out, line by line.
+#include <algorithm>
+#include <optional>
+
 #include "base/error.h"
 #include "tools/lines.h"
 #include "tools/opened.h"
@@ -13,7 +16,7 @@ constexpr size_t kLongestLine = size_t{16} << 20;
 // One line of input on its way to its line of output.
 struct Record {
   Line line;
-  Json id;  // --jsonl
+  std::optional<Json> id;  // --jsonl
   std::string error;
   std::string ending;  // a final CR
   size_t request = 0;  // in the window's requests, when there is no error
@@ -26,7 +29,7 @@ class Translate {
 
  private:
   Record read(Line line, std::vector<TextRequest>& requests) const;
-  TextRequest read_json(const Line& line, Json& id) const;
+  TextRequest read_json(Record& record) const;
   void measure(const std::vector<TextRequest>& requests, std::vector<Translated>& results);
   void write(const Record& record, const Translated& result);
   std::string plain(const Record& record, const Translated& result) const;
@@ -48,19 +51,18 @@ Translate::Translate(const Options& options)
       tokenizer_(open_tokenizer(opened_->bundle)),
       writer_(options.output) {
   check(options.split == "none", "--split {}: none is the only way so far", shown(options.split));
-  check(options.max_source_tokens >= 3, "--max-source-tokens {}: at least 3",
-        options.max_source_tokens);
   check(options.jsonl || (!options.from.empty() && !options.to.empty()),
         "translate needs --from and --to, such as --from eng_Latn --to fra_Latn");
   if (!options.from.empty()) tokenizer_.language_id(options.from);
   if (!options.to.empty()) tokenizer_.language_id(options.to);
   GenerationOptions search = opened_->defaults;
   if (options.beam > 0) search.num_beams = static_cast<int>(options.beam);
-  search.num_return_sequences = static_cast<int>(options.n_best);
+  search.num_return_sequences = static_cast<int>(std::max<int64_t>(options.n_best, 1));
   check(search.num_return_sequences <= search.num_beams,
-        "--n-best {} needs at least as many beams; there are {}", options.n_best, search.num_beams);
+        "--n-best {} needs at least as many beams, there are {}: add --beam {}", options.n_best,
+        search.num_beams, options.n_best);
   translate_.max_source_tokens = options.max_source_tokens;
-  translate_.n_best = static_cast<int>(options.n_best);
+  translate_.n_best = search.num_return_sequences;
   translate_.batch.sentences = options.batch_sentences();
   translator_ = std::make_unique<Translator>(*opened_->session, tokenizer_, search);
   stats_.load_seconds = opened_->load_seconds;
@@ -69,15 +71,15 @@ Translate::Translate(const Options& options)
 }
 
 // {"id"?, "text", "from"?, "to"?}
-TextRequest Translate::read_json(const Line& line, Json& id) const {
-  const std::string what = fmt::format("line {}", line.number);
-  const Json json = parse_json(line.text, what);
+TextRequest Translate::read_json(Record& record) const {
+  constexpr std::string_view what = "request";
+  const Json json = parse_json(record.line.text, what);
   check(json.is_object(), "{}: a JSON object is needed", what);
+  if (json.contains("id")) record.id = json["id"];  // an error has it, too
   for (const auto& [key, value] : json.items()) {
     check(key == "id" || key == "text" || key == "from" || key == "to", "{}: unknown field \"{}\"",
           what, shown(key));
   }
-  if (json.contains("id")) id = json["id"];
   check(json.contains("text"), "{}: \"text\" is missing", what);
   TextRequest request{json_string(json, "text", "", what),
                       json_string(json, "from", options_.from, what),
@@ -91,10 +93,10 @@ Record Translate::read(Line line, std::vector<TextRequest>& requests) const {
   Record record;
   record.line = std::move(line);
   try {
-    check(!record.line.too_long, "longer than {} MiB", kLongestLine >> 20);
+    check(!record.line.too_long, "is longer than {} MiB: split it", kLongestLine >> 20);
     TextRequest request;
     if (options_.jsonl) {
-      request = read_json(record.line, record.id);
+      request = read_json(record);
     } else {
       std::string& text = record.line.text;
       if (!text.empty() && text.back() == '\r') {
@@ -128,7 +130,7 @@ void Translate::measure(const std::vector<TextRequest>& requests,
 std::string Translate::plain(const Record& record, const Translated& result) const {
   std::string out;
   for (const Translation& translation : result.translations) {
-    if (options_.n_best > 1) {
+    if (options_.n_best > 0) {
       out +=
           fmt::format("{} ||| {} ||| {}", record.line.number, translation.text, translation.score);
     } else {
@@ -142,7 +144,7 @@ std::string Translate::plain(const Record& record, const Translated& result) con
 
 std::string Translate::json(const Record& record, const Translated& result) const {
   Json out = Json::object();
-  if (!record.id.is_null()) out["id"] = record.id;
+  if (record.id) out["id"] = *record.id;
   if (!result.error.empty()) {
     out["error"] = {{"code", "invalid_request"}, {"message", result.error}};
   } else {

@@ -44,7 +44,7 @@ struct Translator::Text {
 };
 
 // One job for every piece of `middle`.
-void Translator::add_pieces(const TextRequest& request, const std::string& middle,
+void Translator::add_pieces(const TextRequest& request, std::string_view middle,
                             const TranslateOptions& options, std::vector<Job>& jobs,
                             Text& text) const {
   const int32_t from = tokenizer_.language_id(request.from);
@@ -73,6 +73,11 @@ Translator::Text Translator::prepare(const TextRequest& request, const Translate
       text.warnings.push_back("invalid UTF-8 is read as U+FFFD");
       view = repaired = repair_utf8(view);
     }
+    if (view.find('\0') != std::string_view::npos) {
+      if (repaired.empty()) repaired = view;
+      std::replace(repaired.begin(), repaired.end(), '\0', ' ');
+      view = repaired;
+    }
     const Trimmed trimmed = trim(view);
     text.before = trimmed.before;
     text.after = trimmed.after;
@@ -82,9 +87,7 @@ Translator::Text Translator::prepare(const TextRequest& request, const Translate
       text.after.clear();
       return text;
     }
-    std::string middle(trimmed.middle);
-    std::replace(middle.begin(), middle.end(), '\0', ' ');
-    add_pieces(request, middle, options, jobs, text);
+    add_pieces(request, trimmed.middle, options, jobs, text);
     if (text.cut_at_blank.size() > 1) {
       text.warnings.push_back(fmt::format("more than {} source tokens: translated in {} pieces",
                                           options.max_source_tokens, text.cut_at_blank.size()));
@@ -104,7 +107,7 @@ Translated Translator::finish(const Text& text, const std::vector<Job>& jobs, in
   const size_t pieces = text.cut_at_blank.size();
   for (size_t i = 0; i < pieces && out.error.empty(); ++i) out.error = jobs[text.first + i].error;
   if (!out.error.empty()) return out;
-  out.translations.resize(pieces == 0 ? 1 : static_cast<size_t>(n_best));
+  out.translations.resize(static_cast<size_t>(n_best));
   for (Translation& translation : out.translations) translation.text = text.before;
   bool cut_short = false;
   for (size_t i = 0; i < pieces; ++i) {

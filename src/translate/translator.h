@@ -41,9 +41,9 @@ class Translator {
   Translator(Session& session, const Tokenizer& tokenizer, GenerationOptions search)
       : session_(session), tokenizer_(tokenizer), search_(std::move(search)) {}
 
-  // Blanks around a text are taken off and put back; a blank text is its own translation. Invalid
-  // UTF-8 becomes U+FFFD with a warning, NUL a space. Nothing is cut off: texts too long are
-  // translated in pieces, with a warning. What concerns one text goes to its error.
+  // Blanks around a text are taken off and put back; a blank text is its own translation, n_best
+  // times. Invalid UTF-8 becomes U+FFFD with a warning, NUL a space. Nothing is cut off: texts too
+  // long are translated in pieces, with a warning. What concerns one text goes to its error.
   std::vector<Translated> translate(const std::vector<TextRequest>& requests,
                                     const TranslateOptions& options);
 
@@ -58,7 +58,7 @@ class Translator {
   struct Text;
   Text prepare(const TextRequest& request, const TranslateOptions& options,
                std::vector<Job>& jobs) const;
-  void add_pieces(const TextRequest& request, const std::string& middle,
+  void add_pieces(const TextRequest& request, std::string_view middle,
                   const TranslateOptions& options, std::vector<Job>& jobs, Text& text) const;
   Translated finish(const Text& text, const std::vector<Job>& jobs, int n_best);
 
