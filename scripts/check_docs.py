@@ -10,6 +10,7 @@
 - An option after `neuroglot COMMAND`, or in a code span of its own, must be one of the program's
   (`neuroglot COMMAND --help`).
 - A path in a code span or a link must be in the tree.
+- Every row of docs/limits.md ends with the tests that hold the limit, and they exist.
 """
 import os
 import re
@@ -175,6 +176,33 @@ def check_paths(root, name, text):
             yield f"{name}:{line}: the link {match[1]} leads nowhere"
 
 
+def tests_of(root):
+    """The names of all tests: Suite.Name of GoogleTest, Class.test_name of unittest."""
+    names = set()
+    for page in [*root.glob("src/**/*_test.cc"), *root.glob("tests/*_test.cc")]:
+        names |= {".".join(found) for found in
+                  re.findall(r"^TEST(?:_[FP])?\((\w+),\s*(\w+)\)", page.read_text(), re.M)}
+    for page in root.glob("tests/*.py"):
+        for part in re.split(r"^class ", page.read_text(), flags=re.M)[1:]:
+            names |= {f"{re.match(r'[A-Za-z0-9_]+', part)[0]}.{test}"
+                      for test in re.findall(r"^    def (test_\w+)", part, re.M)}
+    return names
+
+
+def check_limits(root, name, text):
+    tests = tests_of(root)
+    for match in re.finditer(r"^\|(?!-)(.*)\|$", text, re.M):
+        if text[match.end():].startswith("\n|-"):
+            continue  # the head of a table
+        cells = [cell.strip() for cell in match[1].split("|")]
+        line = text.count("\n", 0, match.start()) + 1
+        named = re.findall(r"`([^`]+)`", cells[-1])
+        if not named:
+            yield f"{name}:{line}: {cells[0]}: names no test"
+        yield from (f"{name}:{line}: {cells[0]}: there is no test {test}"
+                    for test in named if test not in tests)
+
+
 def check(root):
     binary = root / "build/release/neuroglot"
     if not binary.exists():
@@ -188,6 +216,8 @@ def check(root):
         name, text = page.relative_to(root).as_posix(), page.read_text()
         problems += check_paths(root, name, text)
         problems += check_options(program, name, text)
+        if name == "docs/limits.md":
+            problems += check_limits(root, name, text)
         if page in run:
             problems += run_page(root, name, text)
     return problems

@@ -118,6 +118,24 @@ TEST(Batch, AnErrorOfOneJobLeavesTheOthersTheirResults) {
   EXPECT_NE(jobs[1].error.find("fewer than the 4 beams"), std::string::npos) << jobs[1].error;
 }
 
+TEST(Batch, AJobThatNeedsMoreMemoryThanThereIsIsRefusedAndTheOthersRun) {
+  const std::unique_ptr<Device> device = open_cpu({1});
+  Session session(tiny().phases(), *device);
+  GenerationOptions greedy;
+  greedy.max_length = 1'000'000'000;  // × 64 beams × 576 bytes: petabytes
+  greedy.num_beams = 64;
+  std::mt19937_64 random(3);
+  for (const int sentences : {0, 1, 3}) {
+    std::vector<Job> jobs = {
+        random_job(random), {{4, 5, 6}, {}, BeamSearch(greedy, {2}, 1111), ""}, random_job(random)};
+    run_jobs(session, jobs, {sentences});
+    EXPECT_EQ(jobs[0].error + jobs[2].error, "");
+    EXPECT_NE(jobs[1].error.find("MB of memory are available: lower num_beams or max_length"),
+              std::string::npos)
+        << jobs[1].error;
+  }
+}
+
 TEST(RowRuns, GivesRowsThatNobodyHasAndTakesThemBack) {
   std::mt19937_64 random(5);
   RowRuns runs;

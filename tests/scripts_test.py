@@ -238,6 +238,28 @@ $ neuroglot verify huge --json
             self.assertIn(wanted, problems[0])
             self.assertTrue(problems[0].startswith("docs/more.md:"), problems)
 
+    LIMITS = """
+| what | limit | tested by |
+|---|---|---|
+| beams | 64 | `Options.InRange`, `CommandLine.test_beams` |
+| `a` rows | 8 | `Refusal.Names` |
+"""
+    TESTS = {"src/a/a_test.cc": "TEST(Options, InRange) {}\nTEST_P(Refusal,\n       Names) {}\n",
+             "tests/x.py": "class Other:\n    def test_other(self):\n        pass\n\n\n"
+                           "class CommandLine(Base):\n    def test_beams(self):\n        pass\n"}
+
+    def test_every_limit_names_a_test_that_exists(self):
+        def limits(text):
+            return self.problems(**self.TESTS, **{"docs/limits.md": text})
+        self.assertEqual(limits(self.LIMITS), [])
+        for old, new, wanted in ((" `Refusal.Names` |", " none |", "docs/limits.md:5: `a` rows: names no test"),
+                                 ("Refusal.Names", "Refusal.Name", "there is no test Refusal.Name"),
+                                 ("CommandLine.test_beams", "Other.test_beams", "beams: there is no test"),
+                                 ("| 8 | `Refusal.Names` |", "| 8 |", "names no test")):
+            problems = limits(self.LIMITS.replace(old, new))
+            self.assertEqual(len(problems), 1, (new, problems))
+            self.assertIn(wanted, problems[0])
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -45,6 +45,9 @@ TEST(Json, ReadsItsLimitOfBytesAndRefusesOneMore) {
   const JsonLimits limits = {.bytes = 10};
   EXPECT_EQ(refusal(R"("12345678")", limits), "");
   EXPECT_THAT(refusal(R"("123456789")", limits), HasSubstr("11 bytes of JSON, at most 10"));
+  const std::string line = "[" + std::string((16 << 20) - 2, ' ') + "]";
+  EXPECT_EQ(refusal(line), "");
+  EXPECT_THAT(refusal(line + " "), HasSubstr("16777217 bytes of JSON, at most 16777216 are read"));
 }
 
 TEST(Json, RefusesAKeyThatStandsTwiceInOneObject) {

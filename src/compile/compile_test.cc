@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <cmath>
+
 #include "bundle/bundle.h"
 #include "compile/tiny_for_test.h"
 #include "ir/text.h"
@@ -112,6 +114,27 @@ TEST(Compile, LeavesNothingBehindWhenItFails) {
   EXPECT_THAT(refusal([&] { compiled(checkpoint.model, checkpoint.path / "bundle", full); }),
               HasSubstr("bytes are too many"));
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(checkpoint.path), {}), 1);
+}
+
+TEST(Compile, RefusesWeightsThatAreNoNumbers) {
+  const std::string name = "model.encoder.layers.1.fc2.weight";  // [24, 40]
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+    for (const float value : {NAN, INFINITY, -INFINITY, 65504.0F}) {
+      const TinyCheckpoint checkpoint;
+      auto tensors = tiny_tensors(tiny_config(), dtype);
+      const Shape shape = tensors.at(name).type.shape;
+      std::vector<float> values(static_cast<size_t>(element_count(shape)), 0.5F);
+      values.at(41) = value;
+      tensors.at(name) = stored_as(dtype, shape, values);
+      checkpoint.write(tensors);
+      const auto act = [&] { compiled(checkpoint.model, checkpoint.path / "bundle"); };
+      if (std::isfinite(value)) {
+        EXPECT_NO_THROW(act());
+      } else {
+        EXPECT_THAT(refusal(act), HasSubstr(fmt::format("'{}' holds {} at [1,1]", name, value)));
+      }
+    }
+  }
 }
 
 TEST(Compile, TakesTheLicenceFromTheModelCardOrTheKindOfModel) {

@@ -229,13 +229,14 @@ std::vector<std::string> resolve(GenerationOptions& options, size_t prompt_lengt
     most = std::min<int64_t>(most + prompt, options.max_position_embeddings);
   }
   if (options.min_new_tokens) least = *options.min_new_tokens + prompt;
-  check(most <= kMostTargetIds, "a sequence of {} ids was asked for (max_length), at most {} fit",
+  check(most <= kMostTargetIds,
+        "a sequence of {} ids was asked for, at most {} fit: lower max_length or max_new_tokens",
         most, kMostTargetIds);
   check(prompt < most, "the decoder prompt has {} ids and max_length is {}: raise max_length",
         prompt, most);
   check(options.num_return_sequences <= options.num_beams,
-        "num_return_sequences is {}, more than num_beams, {}", options.num_return_sequences,
-        options.num_beams);
+        "num_return_sequences is {}, more than num_beams, {}: lower it or raise num_beams",
+        options.num_return_sequences, options.num_beams);
   if (least > most) {
     warnings.push_back(fmt::format(
         "a minimum of {} ids cannot be met: generation stops at max_length, {}", least, most));

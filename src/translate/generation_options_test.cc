@@ -179,13 +179,19 @@ TEST(GenerationOptions, WarnOfMinimaThatCannotBeMet) {
 
 TEST(GenerationOptions, RefuseLengthsAndSequencesThatCannotBe) {
   EXPECT_EQ(resolved(R"({"max_length": 8192})", 1).max_length, 8192);
-  EXPECT_THROW(resolved(R"({"max_length": 8193})", 1), Error);
+  const auto error = [](const char* request, size_t prompt) {
+    return error_of([&] { resolved(request, prompt); });
+  };
+  EXPECT_THAT(
+      error(R"({"max_length": 8193})", 1),
+      HasSubstr("a sequence of 8193 ids was asked for, at most 8192 fit: lower max_length"));
   EXPECT_EQ(resolved(R"({"max_new_tokens": 8191})", 1).max_length, 8192);
-  EXPECT_THROW(resolved(R"({"max_new_tokens": 8191})", 2), Error);
+  EXPECT_THAT(error(R"({"max_new_tokens": 8191})", 2), HasSubstr("8193 ids"));
   EXPECT_EQ(resolved(R"({"max_length": 4})", 3).max_length, 4);
-  EXPECT_THROW(resolved(R"({"max_length": 4})", 4), Error);
+  EXPECT_THAT(error(R"({"max_length": 4})", 4), HasSubstr("raise max_length"));
   EXPECT_NO_THROW(resolved(R"({"num_beams": 3, "num_return_sequences": 3})", 1));
-  EXPECT_THROW(resolved(R"({"num_beams": 3, "num_return_sequences": 4})", 1), Error);
+  EXPECT_THAT(error(R"({"num_beams": 3, "num_return_sequences": 4})", 1),
+              HasSubstr("num_return_sequences is 4, more than num_beams, 3: lower it or raise"));
 }
 
 }  // namespace
