@@ -25,7 +25,7 @@ class Binary:
     def generate(self, model, requests, options=()):
         """One line of output for each request, unparsed: they are compared as bytes, too."""
         lines = "".join(json.dumps(request) + "\n" for request in requests)
-        output = self._run(["generate", str(model), "-", *options], lines)
+        output = self.run(["generate", str(model), "-", *options], lines)
         answers = output.splitlines()
         if len(answers) != len(requests):
             raise BinaryFailed(f"generate answered {len(answers)} lines to {len(requests)} requests")
@@ -36,10 +36,10 @@ class Binary:
         source, target = self.work / "inputs.safetensors", self.work / "outputs.safetensors"
         target.unlink(missing_ok=True)
         save_file(inputs, source)
-        self._run(["forward", str(model), "--input", str(source), "--output", str(target), *options], "")
+        self.run(["forward", str(model), "--input", str(source), "--output", str(target), *options], "")
         return load_file(target)
 
-    def _run(self, arguments, text):
+    def run(self, arguments, text):
         command = [self.path, *arguments, "--target", self.backend, "--quiet"]
         environment = os.environ | {"NEUROGLOT_HOME": str(self.work / "cache")}
         try:

@@ -81,7 +81,7 @@ run_test() {
   part "format" format
   part "scripts" python3 -m unittest discover -s tests -p '*_test.py'
   part "build release" build release && each_isa
-  part "command line" python3 tests/command_line.py
+  part "command line" python3 -m unittest discover -s tests -p 'command_line*.py'
   part "docs" python3 scripts/check_docs.py
 }
 
@@ -95,6 +95,7 @@ run_check() {
   part "build release" build release
   run_sanitizers
   part "packages from PyPI" scripts/venv.sh check || return
+  part "make-checkpoint" python check scripts/check_checkpoint.py
   part "tokens" python check scripts/check_tokens.py --cases 250
   part "tokens, self-test" python check scripts/check_tokens.py --self-test --cases 120
   part "tokens, demo model" python check scripts/check_demo.py --sentences 100
@@ -113,6 +114,8 @@ speed() {  # float32 of 600M beside torch
 
 run_full() {
   run_check
+  part "make-checkpoint, 600M" python check scripts/check_checkpoint.py --dtype f16 \
+    --shape nllb-200-distilled-600M
   part "tokenizer, other models" python check scripts/check_tokenizer.py --models barthez,bpe32k
   part "tokens, 2000 cases" python check scripts/check_tokens.py --cases 2000
   part "demo model, 1000 sentences" python check scripts/check_demo.py --sentences 1000
@@ -129,7 +132,7 @@ record() {
   local log
   {
     printf '```\n%s```\n' "$summary"
-    for log in build/logs/{tokens,demo,tokenizer,tracer,packages,newest,full,speed}*.log; do
+    for log in build/logs/{tokens,demo,tokenizer,tracer,packages,newest,full,speed,make-checkpoint}*.log; do
       printf '\n%s\n\n```\n%s\n```\n' "$(basename "$log" .log)" "$(tail -n 12 "$log")"
     done
   } | python3 scripts/record.py "make check-full"
