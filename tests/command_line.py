@@ -99,6 +99,12 @@ class CommandLine(Demo):
         self.assertIn("pieces", error)
         self.assertGreater(len(out), 100)
 
+    def test_the_demo_model_answers_in_the_language_asked_for(self):
+        for code, wanted in (("fra", "J'aimerais une tasse de thé."), ("spa", "Me gustaría una taza de té.")):
+            options = ["--from", "eng_Latn", "--to", f"{code}_Latn"]
+            found = run("translate", self.bundle, *options, stdin=b"I would like a cup of tea.\n")[1].decode()
+            self.assertEqual(found, wanted + "\n")
+
     def test_the_text_of_a_special_token_is_text(self):
         code, out, _ = run("tokenize", self.bundle, "--lang", "eng_Latn", stdin=b"</s> fra_Latn\n")
         self.assertEqual(code, 0)
@@ -122,14 +128,14 @@ class CommandLine(Demo):
         self.assertEqual(len(answers), 1)
 
     def test_generate_answers_every_line_in_order(self):
-        good = {"input_ids": [8048, 194, 4069, 2], "forced_bos_token_id": 8058}
+        good = {"input_ids": [8047, 194, 4069, 2], "forced_bos_token_id": 8057}
         lines = [good, {**good, "num_beams": 3, "num_return_sequences": 2}, {"nonsense": 1},
                  {**good, "do_sample": True}]
         code, out, _ = run("generate", self.bundle,
                            stdin="".join(json.dumps(x) + "\n" for x in lines).encode())
         answers = [json.loads(line) for line in out.splitlines()]
         self.assertEqual(code, 1)
-        self.assertEqual(answers[0]["sequences"][0][:2], [2, 8058])
+        self.assertEqual(answers[0]["sequences"][0][:2], [2, 8057])
         self.assertNotIn("sequences_scores", answers[0])
         self.assertEqual(len(answers[1]["sequences_scores"]), 2)
         self.assertIn("nonsense", answers[2]["error"]["message"])
@@ -224,7 +230,7 @@ class CommandLine(Demo):
         self.assertNotEqual(answers[3], b"")
         self.assertIn("line 2: is longer than 16 MiB: split it", error)
         self.assertTrue(error.endswith("2 of 4 lines failed: 2, 3\n"))
-        request = b'{"input_ids": [8048, 194, 2], "max_length": 4}'
+        request = b'{"input_ids": [8047, 194, 2], "max_length": 4}'
         request += b" " * (most - len(request))
         code, out, _ = run("generate", self.bundle, stdin=request + b"\n" + request + b" \n")
         answers = [json.loads(line) for line in out.splitlines()]
@@ -234,7 +240,7 @@ class CommandLine(Demo):
 
     def test_generate_refuses_by_name(self):
         vocabulary = json.loads(run("inspect", self.bundle, "--json")[1])["vocabulary"]
-        good = {"input_ids": [8048, 194, 2], "max_length": 4}
+        good = {"input_ids": [8047, 194, 2], "max_length": 4}
         all_but = lambda n: {**good, "num_beams": 4, "suppress_tokens": list(range(vocabulary - n))}
         cases = ((good, None), ({**good, "do_sample": True}, '"do_sample" is true: sampling is not'),
                  ({**good, "do_sample": False}, None), ({**good, "top_k": 5}, 'unknown field "top_k"'),
@@ -259,7 +265,7 @@ class CommandLine(Demo):
 
     def test_generate_answers_every_line_of_anything(self):
         chance = random.Random(4)
-        valid = b'{"input_ids": [8048, 194, 2], "max_length": 3}'
+        valid = b'{"input_ids": [8047, 194, 2], "max_length": 3}'
         lines = [valid]
         for _ in range(300):
             line = bytearray(valid)
