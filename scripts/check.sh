@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.." || exit 1
 exec </dev/null
 export PATH=/usr/bin:/bin:$PATH  # Debian's tools, whatever else is installed
 
-passed=0 failed=0 summary=''
+passed=0 failed=0 summary='' logs=() recording=''
 
 # Adds up what a log says of single tests: GoogleTest, unittest, or a line "N passed, N failed".
 count() {
@@ -33,6 +33,10 @@ part() {
   if [ "$status" -eq 0 ] && [ "$((good + bad))" -eq 0 ]; then good=1; fi
   passed=$((passed + good)) failed=$((failed + bad))
   summary+=$(printf '%-32s %5d s %7d passed %5d failed' "$name" $((SECONDS - start)) "$good" "$bad")$'\n'
+  if [ -n "$recording" ]; then
+    case "$name" in build* | unit* | clang*) ;; *) logs+=("$log") ;; esac
+    record
+  fi
   [ "$bad" -eq 0 ]
 }
 
@@ -45,7 +49,7 @@ tidy() {
     xargs -P "$(nproc)" -n 1 clang-tidy-14 -p build/release --quiet 2>/dev/null
 }
 
-build() { cmake --preset "$1" >/dev/null && cmake --build --preset "$1"; }
+build() { cmake --preset "$1" >/dev/null && cmake --build --preset "$1" ${2:+--target "$2"}; }
 
 # The unit tests with every instruction set this CPU has.
 each_isa() {
@@ -85,15 +89,16 @@ run_test() {
   part "docs" python3 scripts/check_docs.py
 }
 
-run_sanitizers() {
-  part "build asan" build asan && part "unit tests, asan" ctest --preset asan
-  part "build tsan" build tsan && part "unit tests, tsan" without_aslr ctest --preset tsan
+# What needs nothing from PyPI but is not for every `make test`.
+run_analysers() {
+  part "build asan" build asan ng_tests && part "unit tests, asan" ctest --preset asan
+  part "build tsan" build tsan ng_tests && part "unit tests, tsan" without_aslr ctest --preset tsan
   part "clang-tidy" tidy
 }
 
 run_check() {
   part "build release" build release
-  run_sanitizers
+  run_analysers
   part "packages from PyPI" scripts/venv.sh check || return
   part "make-checkpoint" python check scripts/check_checkpoint.py
   part "tokens" python check scripts/check_tokens.py --cases 250
@@ -112,27 +117,33 @@ speed() {  # float32 of 600M beside torch
   return $status
 }
 
+# The parts of `make check` with their full counts, and what takes longer.
 run_full() {
-  run_check
-  part "make-checkpoint, 600M" python check scripts/check_checkpoint.py --dtype f16 \
-    --shape nllb-200-distilled-600M
-  part "tokenizer, other models" python check scripts/check_tokenizer.py --models barthez,bpe32k
+  part "build release" build release
+  run_analysers
+  part "packages from PyPI" scripts/venv.sh check || return
   part "tokens, 2000 cases" python check scripts/check_tokens.py --cases 2000
+  part "tokens, self-test" python check scripts/check_tokens.py --self-test --cases 250
   part "demo model, 1000 sentences" python check scripts/check_demo.py --sentences 1000
-  part "newest from PyPI" scripts/venv.sh check-newest &&
-    part "tokens, newest" python check-newest scripts/check_tokens.py --cases 2000 --column newest
+  part "tokenizer, all models" python check scripts/check_tokenizer.py
+  tracer_hlo
   part "full size" python check scripts/check_size.py
   part "speed, 600M" speed
   part "fresh Debian" scripts/fresh.sh
-  record
+  part "newest from PyPI" scripts/venv.sh check-newest &&
+    part "tokens, newest" python check-newest scripts/check_tokens.py --cases 2000 --column newest
+  part "make-checkpoint" python check scripts/check_checkpoint.py
+  part "make-checkpoint, 600M" python check scripts/check_checkpoint.py --dtype f16 \
+    --shape nllb-200-distilled-600M
 }
 
-# What each part took and ended with, seeds and versions among it, into docs/verification.md.
+# What each part took and ended with, seeds and versions among it, into docs/verification.md: after
+# every part, for the whole takes hours.
 record() {
   local log
   {
     printf '```\n%s```\n' "$summary"
-    for log in build/logs/{tokens,demo,tokenizer,tracer,packages,newest,full,speed,make-checkpoint}*.log; do
+    for log in "${logs[@]}"; do
       printf '\n%s\n\n```\n%s\n```\n' "$(basename "$log" .log)" "$(tail -n 12 "$log")"
     done
   } | python3 scripts/record.py "make check-full"
@@ -144,7 +155,8 @@ case "${1:-}" in
 esac
 for name in "$@"; do
   case "$name" in
-    test | check | full) "run_$name" ;;
+    test | check) "run_$name" ;;
+    full) recording=yes && run_full ;;
     *) echo "usage: scripts/check.sh test|check|full ..." >&2; exit 1 ;;
   esac
 done
