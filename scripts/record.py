@@ -23,8 +23,10 @@ def replace_section(page, title, body):
 
 
 def where_and_when(root):
-    commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=root,
-                            capture_output=True, text=True, check=False).stdout.strip()
+    git = lambda *words: subprocess.run(["git", *words], cwd=root, capture_output=True, text=True,
+                                        check=False).stdout.strip()
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/verification.md")
+    commit = git("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
     cpus = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
             if line.startswith("model name")] or [platform.machine()]
     return (f"Commit {commit or 'unknown'}; {time.strftime('%Y-%m-%d', time.gmtime())}; "
