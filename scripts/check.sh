@@ -102,7 +102,7 @@ run_check() {
   part "packages from PyPI" scripts/venv.sh check || return
   part "make-checkpoint" python check scripts/check_checkpoint.py
   part "tokens" python check scripts/check_tokens.py --cases 250
-  part "tokens, self-test" python check scripts/check_tokens.py --self-test --cases 120
+  part "tokens, self-test" python check scripts/check_tokens.py --self-test --cases 240
   part "tokens, demo model" python check scripts/check_demo.py --sentences 100
   part "tokenizer" python check scripts/check_tokenizer.py --models demo,fixture
   tracer_hlo
@@ -144,7 +144,7 @@ record() {
   {
     printf '```\n%s```\n' "$summary"
     for log in "${logs[@]}"; do
-      printf '\n%s\n\n```\n%s\n```\n' "$(basename "$log" .log)" "$(tail -n 12 "$log")"
+      printf '\n%s\n\n```\n%s\n```\n' "$(basename "$log" .log)" "$(grep -v '^WARNING' "$log" | tail -n 12)"
     done
   } | python3 scripts/record.py "make check-full"
 }

@@ -8,6 +8,8 @@ import numpy as np
 
 from random_models import chance, integer, pick
 
+RACES = 0.3  # the share of requests whose hypotheses compete to the last
+
 
 def make_request(rng, spec, likely):
     """One request; `likely` are ids the model tends to answer, so that bans and ends have an effect."""
@@ -22,7 +24,25 @@ def make_request(rng, spec, likely):
     request |= ending_settings(rng, spec, likely)
     request |= ban_settings(rng, spec, request, likely)
     request |= forced_first_token(rng, spec, request, rows)
+    if chance(rng, RACES):
+        request |= race(rng, spec, request, likely)
     return request
+
+
+def race(rng, spec, request, likely):
+    """Settings under which hypotheses end early and compete to the last: what a search makes of its ends
+    shows in few others."""
+    beams = max(2, min(6, (spec.config["vocab_size"] - 6) // 2))
+    ends = {pick(rng, likely) for _ in range(integer(rng, 2, 5))} | {spec.config["decoder_start_token_id"]}
+    return {
+        "num_beams": beams,
+        "num_return_sequences": beams,
+        "early_stopping": True,
+        "length_penalty": pick(rng, (0.0, 1.4, 2.0)),
+        "eos_token_id": sorted(ends - set(ids_of(request.get("forced_bos_token_id")))),
+        "repetition_penalty": pick(rng, (0.8, 1.5, 2.5)),  # on the start, which is an end as well
+        "min_new_tokens": integer(rng, 5, 8),
+    }
 
 
 def another_source(rng, spec, request):
