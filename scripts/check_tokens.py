@@ -115,6 +115,9 @@ def run_unit(unit):
         if unit.options.self_test:
             for alteration in ALTERATIONS:
                 notice(alteration, theirs, cases)
+        for case in cases:
+            if differs_by_version(unit.options, spec, case.request):
+                case.counted, case.found = False, {}
         failed = any(case.found for case in cases)
         if failed:
             keep(unit, spec, cases)
@@ -150,6 +153,13 @@ def judge_case(rng, spec, theirs, case):
         case.lively.add("ends before the limit")
     if first != reference.generate(theirs.f32, other).sequences[0]:
         case.lively.add("another source, another output")
+
+
+def differs_by_version(options, spec, request):
+    """Whether transformers 5 means something else than 4.57: a default max_length of 20, the general default,
+    counts in 5 as 20, in 4.57 as nothing said."""
+    lengths = {"max_length", "max_new_tokens"}
+    return options.column == "newest" and spec.defaults.get("max_length") == 20 and not lengths & request.keys()
 
 
 def compare(case, answers):
