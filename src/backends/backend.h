@@ -26,6 +26,12 @@ struct Argument {
   std::byte* data = nullptr;
 };
 
+// The bytes as they are now.
+inline Tensor copy_of(const Argument& argument) {
+  const auto size = static_cast<size_t>(byte_count(argument.type));
+  return Tensor::own(argument.type, {argument.data, argument.data + size});
+}
+
 // An input or output of a loaded artifact; counted dimensions take their size in each run.
 struct Port {
   std::string name;

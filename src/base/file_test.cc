@@ -11,23 +11,12 @@
 #include <thread>
 #include <vector>
 
-#include "base/error.h"
+#include "base/refusal_for_test.h"
 
 namespace ng {
 namespace {
 
 using testing::HasSubstr;
-
-template <class Action>
-std::string refusal(Action action) {
-  try {
-    action();
-    return "";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), Error::Kind::User);
-    return error.what();
-  }
-}
 
 class File : public testing::Test {
  protected:
@@ -63,16 +52,16 @@ TEST(Sha256, IsThatOfTheStandard) {
 TEST_F(File, ReadsWithinTheLimitAndRefusesOneByteMore) {
   write_file(folder_ / "a", "12345");
   EXPECT_EQ(read_file(folder_ / "a", 5), "12345");
-  EXPECT_THAT(refusal([&] { read_file(folder_ / "a", 4); }), HasSubstr("has 5 bytes, at most 4"));
+  EXPECT_THAT(error_of([&] { read_file(folder_ / "a", 4); }), HasSubstr("has 5 bytes, at most 4"));
 }
 
 TEST_F(File, RefusesWhatIsNoRegularFile) {
   const Path pipe = folder_ / "pipe";
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);  // a reader that waited would hang here
-  EXPECT_THAT(refusal([&] { read_file(pipe, 9); }), HasSubstr("is not a regular file"));
-  EXPECT_THAT(refusal([&] { read_file(folder_, 9); }), HasSubstr("is not a regular file"));
-  EXPECT_THAT(refusal([&] { MappedFile::open("/dev/null"); }), HasSubstr("not a regular file"));
-  EXPECT_THAT(refusal([&] { MappedFile::open(folder_ / "none"); }),
+  EXPECT_THAT(error_of([&] { read_file(pipe, 9); }), HasSubstr("is not a regular file"));
+  EXPECT_THAT(error_of([&] { read_file(folder_, 9); }), HasSubstr("is not a regular file"));
+  EXPECT_THAT(error_of([&] { MappedFile::open("/dev/null"); }), HasSubstr("not a regular file"));
+  EXPECT_THAT(error_of([&] { MappedFile::open(folder_ / "none"); }),
               HasSubstr("none: cannot be opened: No such file"));
 }
 
@@ -96,9 +85,9 @@ TEST_F(File, WriteReplacesWholeAndLeavesNothingElse) {
 }
 
 TEST_F(File, WriteThatFailsNamesThePathAndLeavesNothing) {
-  EXPECT_THAT(refusal([&] { write_file(folder_ / "no" / "a", "x"); }), HasSubstr("no/a"));
+  EXPECT_THAT(error_of([&] { write_file(folder_ / "no" / "a", "x"); }), HasSubstr("no/a"));
   std::filesystem::create_directory(folder_ / "taken");
-  EXPECT_THAT(refusal([&] { write_file(folder_ / "taken", "x"); }), HasSubstr("taken"));
+  EXPECT_THAT(error_of([&] { write_file(folder_ / "taken", "x"); }), HasSubstr("taken"));
   EXPECT_EQ(names(), Names{"taken"});
 }
 
@@ -141,7 +130,7 @@ TEST_F(File, WriterHashesWhatItWrote) {
 
 TEST_F(File, WriterNamesAFullDisk) {
   if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "this system has no /dev/full";
-  EXPECT_THAT(refusal([&] {
+  EXPECT_THAT(error_of([&] {
                 FileWriter writer("/dev/full");
                 writer.write(std::string(2 << 20, 'x'));
                 writer.close();
@@ -169,10 +158,10 @@ TEST_F(File, DirectoryAppearsOnlyAtCommit) {
 
 TEST_F(File, DirectoryRefusesAnExistingTargetWithoutReplace) {
   std::filesystem::create_directory(folder_ / "b");
-  EXPECT_THAT(refusal([&] { DirectoryWriter(folder_ / "b", false); }), HasSubstr("--force"));
+  EXPECT_THAT(error_of([&] { DirectoryWriter(folder_ / "b", false); }), HasSubstr("--force"));
   write_file(folder_ / "file", "x");
-  EXPECT_THAT(refusal([&] { DirectoryWriter(folder_ / "file", false); }), HasSubstr("exists"));
-  EXPECT_NE(refusal([&] { DirectoryWriter(folder_ / "file" / "under", false); }), "");
+  EXPECT_THAT(error_of([&] { DirectoryWriter(folder_ / "file", false); }), HasSubstr("exists"));
+  EXPECT_NE(error_of([&] { DirectoryWriter(folder_ / "file" / "under", false); }), "");
   EXPECT_EQ(names(), (Names{"b", "file"}));
 }
 
@@ -197,7 +186,7 @@ TEST_F(File, DirectoryThatAppearedMeanwhileIsKept) {
   write_file(writer.path() / "mine", "1");
   std::filesystem::create_directory(folder_ / "b");
   write_file(folder_ / "b" / "theirs", "2");
-  EXPECT_THAT(refusal([&] { writer.commit(); }), HasSubstr("cannot be put in place"));
+  EXPECT_THAT(error_of([&] { writer.commit(); }), HasSubstr("cannot be put in place"));
   EXPECT_TRUE(std::filesystem::exists(folder_ / "b" / "theirs"));
 }
 
@@ -226,7 +215,7 @@ TEST_F(File, DirectoryOfAKilledProcessNeverAppearsAndIsRemovedByTheNextWriter) {
 
 TEST_F(File, FreeDiskBytesAreThoseOfTheFileSystem) {
   EXPECT_GT(free_disk_bytes(folder_), 0U);
-  EXPECT_NE(refusal([&] { free_disk_bytes(folder_ / "none"); }), "");
+  EXPECT_NE(error_of([&] { free_disk_bytes(folder_ / "none"); }), "");
 }
 
 }  // namespace

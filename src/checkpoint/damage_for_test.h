@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/refusal_for_test.h"
 
 namespace ng {
 
@@ -26,18 +27,6 @@ struct TemporaryDirectory {
 
 inline void put_file(const Path& path, std::string_view bytes) {
   std::ofstream(path, std::ios::binary) << bytes;  // not synced: tests write thousands
-}
-
-// The message with which `act` ends; anything but a User error fails the test.
-inline std::string refusal(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), Error::Kind::User) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "was accepted";
-  return "";
 }
 
 // One to four random edits: a byte, a run, an extreme number, a cut, a doubled part.

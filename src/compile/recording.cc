@@ -9,11 +9,6 @@
 namespace ng {
 namespace {
 
-Tensor copy_of(const Argument& argument) {
-  const auto size = static_cast<size_t>(byte_count(argument.type));
-  return Tensor::own(argument.type, {argument.data, argument.data + size});
-}
-
 class RecordingExecutable : public Executable {
  public:
   RecordingExecutable(std::unique_ptr<Executable> inner, std::vector<Recorded>& runs,

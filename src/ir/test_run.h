@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/refusal_for_test.h"
 #include "ir/build.h"
 #include "ir/interpret.h"
 #include "ir/text.h"
@@ -93,18 +94,6 @@ inline std::vector<Tensor> run(const std::vector<Tensor>& inputs, const Build& b
   std::vector<Type> types;
   for (const Tensor& tensor : inputs) types.push_back(tensor.type);
   return run_graph(graph_of(types, build), inputs, {}, threads);
-}
-
-// What a User error says; a test fails when there is none.
-inline std::string refusal(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), Error::Kind::User) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "nothing was refused";
-  return "";
 }
 
 inline void expect_close(const Tensor& tensor, const std::vector<double>& expected,

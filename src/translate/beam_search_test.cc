@@ -13,6 +13,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/refusal_for_test.h"
 #include "translate/generate_request.h"
 
 namespace ng {
@@ -281,16 +282,6 @@ TEST(BeamSearch, TellsWhyASequenceEnded) {
   EXPECT_THAT(ended(6).ids, ElementsAre(2, 4, 4, 4, 4, 2));
   EXPECT_EQ(name(ended(6).reason), "eos");
   EXPECT_THAT(ended(9).ids, ElementsAre(2, 4, 4, 4, 4, 2));
-}
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), Error::Kind::User) << error.what();
-    return error.what();
-  }
-  return "";
 }
 
 TEST(BeamSearch, RefusesFewerTokensThanBeams) {

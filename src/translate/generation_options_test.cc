@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "base/error.h"
+#include "base/refusal_for_test.h"
 
 namespace ng {
 namespace {
@@ -18,16 +19,6 @@ using testing::IsEmpty;
 GenerationOptions defaults(const char* config, const char* generation_config = nullptr) {
   const Json file = Json::parse(generation_config ? generation_config : "{}");
   return defaults_from(Json::parse(config), generation_config ? &file : nullptr);
-}
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), Error::Kind::User) << error.what();
-    return error.what();
-  }
-  return "";
 }
 
 TEST(GenerationOptions, ComeFromGenerationConfigAlone) {

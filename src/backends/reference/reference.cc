@@ -10,11 +10,6 @@
 namespace ng {
 namespace {
 
-Tensor copy_of(const Argument& argument) {
-  const auto size = static_cast<size_t>(byte_count(argument.type));
-  return Tensor::own(argument.type, {argument.data, argument.data + size});
-}
-
 class ReferenceExecutable : public Executable {
  public:
   ReferenceExecutable(Graph graph, WeightSource weights, ThreadPool& threads)
