@@ -11,8 +11,8 @@
 namespace ng {
 namespace {
 
-constexpr int64_t kBlockBytes = int64_t{8} << 20;   // of a block's rows as float32
-constexpr int64_t kWholeBytes = int64_t{64} << 20;  // of a result that is not row-local
+constexpr int64_t kBlockBytes = int64_t{8} << 20;    // of a block's rows as float32
+constexpr int64_t kWholeBytes = int64_t{256} << 20;  // of a result that is not row-local
 
 Type with_rows(Type type, int64_t rows) {
   type.shape.at(0) = rows;
@@ -128,7 +128,8 @@ std::vector<Block> blocks_of(const Graph& graph) {
   for (const Named& output : graph.outputs) {
     const Type& type = graph.type(output.value);
     const int64_t row = std::max<int64_t>(row_elements(type) * 4, 1);
-    const int64_t most = std::max<int64_t>(kBlockBytes / row / kPackWidth * kPackWidth, 1);
+    int64_t most = std::max<int64_t>(kBlockBytes / row / kPackWidth * kPackWidth, 1);
+    if (graph[output.value].op == Op::transpose) most = std::max<int64_t>(type.size(0), 1);
     for (int64_t first = 0; first < type.size(0); first += most) {
       blocks.push_back({&output, first, std::min(most, type.size(0) - first), {}, {}});
     }

@@ -25,7 +25,7 @@ uint64_t prepared_bytes(const Graph& prepare);
 
 // Evaluates the outputs of the graph `prepare` (passes/passes.h) in their order and writes them,
 // block of rows by block of rows, with the interpreter's meaning of each op. An op must be
-// row-local (convert, concatenate on axis 0, pack) or have a result of at most 64 MB:
+// row-local (convert, concatenate on axis 0, pack) or have a result of at most 256 MB:
 // Internal.
 struct Work {
   ThreadPool& threads;

@@ -2,77 +2,36 @@
 #include "ir/decompose.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "base/error.h"
-#include "ir/build.h"
+#include "ir/arithmetic.h"
 
 namespace ng {
 namespace {
 
 // A node's inputs and attributes, and the graph its definition goes into.
-struct Definition {
-  Graph& g;
+struct Definition : Arithmetic {
   const Node& node;
 
   Value in(size_t i) const { return node.inputs[i]; }
   Dim dim(size_t input, size_t axis) const { return g.type(in(input)).shape[axis]; }
 
-  Value fill(double value, Type type) const {
-    const Value one = constant(g, {value}, {type.dtype, {}});
-    return broadcast(g, one, std::move(type.shape), {});
-  }
-  Value op(Op op, Value a) const { return elementwise(g, op, {a}); }
-  Value op(Op op, Value a, Value b) const { return elementwise(g, op, {a, b}); }
-  Value op(Op op, Value a, double b) const { return elementwise(g, op, {a, fill(b, g.type(a))}); }
-  Value op(Op op, double a, Value b) const { return elementwise(g, op, {fill(a, g.type(b)), b}); }
-
-  // x [...] once more along the last axes of `shape`.
-  Value spread(Value x, const Shape& shape) const {
-    std::vector<int64_t> dims;
-    for (int i = 0; i < g.type(x).rank(); ++i) dims.push_back(i);
-    return broadcast(g, x, shape, std::move(dims));
-  }
-  // x - max x and so on along the last axis: e = exp(x - max x) with its sum and max.
-  struct Softmax {
-    Value e, sum, max;
-  };
-  Softmax softmax(Value x) const {
-    const Value max = reduce(g, Op::reduce_max, x);
-    const Value e = op(Op::exp, op(Op::subtract, x, spread(max, g.type(x).shape)));
-    return {e, reduce(g, Op::reduce_sum, e), max};
-  }
   // Input i, a matrix of `rows` rows, as plain f32.
   Value matrix(size_t i, int64_t rows) const {
-    const Value plain = g.type(in(i)).rank() == 3 ? unpack(g, in(i), rows) : in(i);
-    return g.type(plain).dtype == DType::f32 ? plain : convert(g, plain, DType::f32);
+    return as(g.type(in(i)).rank() == 3 ? unpack(g, in(i), rows) : in(i), DType::f32);
   }
 };
 
 Value define_embed(const Definition& d) {
   Graph& g = d.g;
-  const Type result = d.node.types[0];
-  const Dim rows = result.shape[0];
-  const int64_t half = d.dim(3, 0).size;
   const Type& table = g.type(d.in(2));
   const Value plain = table.rank() == 3 ? unpack(g, d.in(2), table.size(0) * kPackWidth) : d.in(2);
-  Value x = gather_rows(g, plain, d.in(0));
-  if (g.type(x).dtype != DType::f32) x = convert(g, x, DType::f32);
-  const Value position = d.spread(convert(g, d.in(1), DType::f32), {rows, half});
-  const Value angle = d.op(Op::multiply, position, broadcast(g, d.in(3), {rows, half}, {1}));
-  std::vector<Value> parts = {d.op(Op::sin, angle), d.op(Op::cos, angle)};
-  if (result.size(1) > 2 * half) {
-    parts.push_back(d.fill(0, {DType::f32, {rows, result.size(1) - 2 * half}}));
-  }
-  Value sinusoid = concatenate(g, parts, 1);
-  if (d.node.attrs.padding >= 0) {  // zero where the position is neither below nor above
-    const Type ids{DType::s32, result.shape};
-    const Value at = d.spread(d.in(1), result.shape);
-    const Value padding = d.fill(static_cast<double>(d.node.attrs.padding), ids);
-    const Value above = select_less(g, padding, at, sinusoid, d.fill(0, result));
-    sinusoid = select_less(g, at, padding, sinusoid, above);
-  }
-  return d.op(Op::add, d.op(Op::multiply, x, d.node.attrs.scale), sinusoid);
+  const Value x = d.as(gather_rows(g, plain, d.in(0)), DType::f32);
+  const int64_t width = d.node.types[0].size(1);
+  const Value positions = g.type(d.in(3)).rank() == 2
+                              ? gather_rows(g, d.in(3), d.in(1))
+                              : sinusoids(g, d.in(1), d.in(3), width, d.node.attrs.padding);
+  return d.op(Op::add, d.op(Op::multiply, x, d.node.attrs.scale), positions);
 }
 
 Value define_layer_norm(const Definition& d) {
@@ -145,11 +104,7 @@ Value define_attend(const Definition& d) {
   const Value q = reshape(g, d.in(0), {rows, heads, 1, head_dim});
   const Shape shape = {rows, heads, 1, context};
   const Value scores = d.op(Op::multiply, dot(g, q, keys), d.node.attrs.scale);
-  const Value length = broadcast(g, d.in(4), shape, {0});
-  const Value lowest = d.fill(std::numeric_limits<float>::lowest(), {DType::f32, shape});
-  const Value masked = select_less(g, iota(g, {DType::s32, shape}, 3), length, scores, lowest);
-  const Definition::Softmax parts = d.softmax(masked);
-  const Value p = d.op(Op::divide, parts.e, d.spread(parts.sum, shape));
+  const Value p = d.masked_softmax(scores, broadcast(g, d.in(4), shape, {0}));
   return reshape(g, dot(g, p, values), d.node.types[0].shape);
 }
 
@@ -166,8 +121,26 @@ std::vector<Value> define_project_top_k(const Definition& d) {
 
 }  // namespace
 
+Value sinusoids(Graph& g, Value positions, Value frequencies, int64_t width, int64_t padding) {
+  const Arithmetic d{g};
+  const Dim rows = g.type(positions).shape[0];
+  const int64_t half = g.type(frequencies).size(0);
+  const Type type{DType::f32, {rows, width}}, angles{DType::f32, {rows, half}};
+  const Value position = d.spread(convert(g, positions, DType::f32), angles.shape);
+  const Value angle = d.op(Op::multiply, position, broadcast(g, frequencies, angles.shape, {1}));
+  std::vector<Value> parts = {d.op(Op::sin, angle), d.op(Op::cos, angle)};
+  if (width > 2 * half) parts.push_back(d.fill(0, {DType::f32, {rows, width - 2 * half}}));
+  const Value table = concatenate(g, parts, 1);
+  if (padding < 0) return table;
+  // Zero where the position is neither below nor above.
+  const Value at = d.spread(positions, type.shape);
+  const Value padded = d.fill(static_cast<double>(padding), {DType::s32, type.shape});
+  const Value above = select_less(g, padded, at, table, d.fill(0, type));
+  return select_less(g, at, padded, table, above);
+}
+
 std::vector<Value> decompose(Graph& out, const Node& node) {
-  const Definition d{out, node};
+  const Definition d{{out}, node};
   switch (node.op) {
     case Op::embed: return {define_embed(d)};
     case Op::layer_norm: return {define_layer_norm(d)};

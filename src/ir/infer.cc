@@ -192,14 +192,15 @@ bool is_weight_dtype(DType dtype) { return dtype == DType::f32 || dtype == DType
 
 Type infer_dot(const Site& site) {
   const Type &a = site.in(0), &b = site.in(1);
-  site.needs_dtype(a, DType::f32);
   site.rule("D1", is_weight_dtype(b.dtype), "{} is no matrix type", to_string(b));
+  site.rule("D1", a.dtype == DType::f32 || a.dtype == b.dtype, "{} times {}", to_string(a),
+            to_string(b));
   site.rule("D2", a.rank() >= 2 && a.rank() == b.rank(), "ranks {} and {}", a.rank(), b.rank());
   const auto last = static_cast<size_t>(a.rank() - 1);
   for (size_t i = 0; i <= last; ++i) {
     site.rule("D2", i == last - 1 || a.shape[i] == b.shape[i], "axis {} differs", i);
   }
-  Type to = a;
+  Type to{DType::f32, a.shape};
   to.shape[last] = b.shape[last - 1];
   return to;
 }
@@ -253,8 +254,12 @@ Type infer_embed(const Site& site) {
   site.rule("C1", (table.rank() == 2 || packed) && !table.counted(), "{} is no matrix",
             to_string(table));
   const int64_t d = table.size(1);
-  site.rule("C1", is_weight_dtype(table.dtype) && site.in(3) == Type{DType::f32, {d / 2}},
-            "table {} with frequencies {}", to_string(table), to_string(site.in(3)));
+  const Type& angles = site.in(3);
+  const bool known =
+      angles.rank() == 2 && angles.size(0) > 0 && angles == Type{DType::f32, {angles.size(0), d}};
+  site.rule("C1", known || angles == Type{DType::f32, {d / 2}}, "table {} with frequencies {}",
+            to_string(table), to_string(angles));
+  site.rule("C1", is_weight_dtype(table.dtype), "{} is no matrix type", to_string(table));
   return {DType::f32, {ids.shape[0], d}};
 }
 

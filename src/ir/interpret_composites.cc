@@ -22,12 +22,20 @@ float activation(ActivationKind kind, float x) {
   return x;
 }
 
-// Row `position` of the sinusoidal table: sin(p · f[i]), then cos(p · f[i]), 0 where d is odd.
-float sinusoid(float position, const Elements<float>& frequencies, int64_t i) {
-  const int64_t half = frequencies.size();
-  if (i < half) return sin_f32(position * frequencies[i]);
-  return i < 2 * half ? cos_f32(position * frequencies[i - half]) : 0.0F;
-}
+// The sinusoidal table, [positions, d] as it is or computed from frequencies [d / 2].
+struct Sinusoids {
+  const Elements<float> given;
+  bool is_table;
+  int64_t d, padding;
+
+  float operator()(int32_t position, int64_t i) const {
+    if (is_table) return given[std::min<int64_t>(position, given.size() / d - 1) * d + i];
+    if (position == padding) return 0.0F;
+    const int64_t half = given.size();
+    if (i < half) return sin_f32(static_cast<float>(position) * given[i]);
+    return i < 2 * half ? cos_f32(static_cast<float>(position) * given[i - half]) : 0.0F;
+  }
+};
 
 void norm_line(const float* x, int64_t d, float eps, float* out) {
   const auto size = static_cast<float>(d);
@@ -98,21 +106,19 @@ struct Attention {
 
 Results evaluate_embed(const Evaluation& e) {
   const Elements<int32_t> ids(e.in[0]), positions(e.in[1]);
-  const Elements<float> frequencies(e.in[3]);
   const Type& table_type = e.in[2].type;
   const int64_t vocabulary = table_type.size(0) * (table_type.rank() == 3 ? kLanes : 1);
   const int64_t d = e.types[0].size(1);
   const Matrix table(e.in[2], vocabulary);
+  const Sinusoids sinusoids{Elements<float>(e.in[3]), e.in[3].type.rank() == 2, d,
+                            e.node.attrs.padding};
   return make<float>(e.types[0], [&](float* out) {
     for (int64_t r = 0; r < ids.size(); ++r, out += d) {
       check(ids[r] >= 0 && ids[r] < vocabulary, "embed: id {} of {}", ids[r], vocabulary);
       check(positions[r] >= 0, "embed: position {}", positions[r]);
       table.row(ids[r], out);
-      const auto position = static_cast<float>(positions[r]);
-      const bool padding = positions[r] == e.node.attrs.padding;
       for (int64_t i = 0; i < d; ++i) {
-        out[i] =
-            out[i] * e.node.attrs.scale + (padding ? 0.0F : sinusoid(position, frequencies, i));
+        out[i] = out[i] * e.node.attrs.scale + sinusoids(positions[r], i);
       }
     }
   });

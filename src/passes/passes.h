@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,14 +31,39 @@ struct Split {
 };
 Split split_static(const Graph& graph);
 
+// A module of a static target (docs/neuron.md): how the rows that it is built for belong together.
+struct StaticShape {
+  int64_t sentences = 1;       // consecutive rows, equally many each, belong to one sentence
+  int64_t slots = 1;           // sentences that the memory holds, in equally many rows each
+  int64_t positions = 0;       // every position is below
+  DType compute = DType::f32;  // of what matrix products multiply, and of caches; sums are f32
+  bool hidden = false;         // encode gives its output
+};
+
+// positions: embed reads a table of sinusoids [positions, d] instead of computing them.
+Graph tabulate_positions(const Graph& graph, int64_t positions);
+
+// legalize: only what static targets have (docs/neuron.md) is left: exact sizes, primitives,
+// indices clamped into range, finite masks. Attention over a run of keys becomes one product a
+// sentence: the runs are where `shape` says, so the inputs that said it go; with fewer sentences
+// than slots the input "slot" s32[sentences] says whose memory is read. The best of a vocabulary
+// are found in two stages of at most kTopKWidth scores. Taps (encoder.N, decoder.N) go.
+Graph legalize(const Graph& phase, const StaticShape& shape);
+
+inline constexpr int64_t kTopKWidth = 16384, kTopKMultiple = 8;  // AwsNeuronTopK's rows
+
 // What a target wants of the passes.
 struct LoweringOptions {
   DType weight_dtype = DType::f32;
   bool fused = true;
   bool packed = true;
-  std::string stop_after;            // a stage's name: later ones are left out
-  std::vector<std::string> without;  // stages to leave out
+  std::string stop_after;                 // a stage's name: later ones are left out
+  std::vector<std::string> without;       // stages to leave out
+  std::optional<StaticShape> shape = {};  // of a static target
 };
+
+// contraction_first: matrices that are only multiplied with are kept as [k, n].
+Split contraction_first(const Split& split);
 
 // Every stage in order, the graph verified after each. Unknown stage names: User, listing them.
 Split lower(const Graph& graph, const LoweringOptions& options);

@@ -14,13 +14,18 @@ struct Stage {
 };
 
 // fuse comes first: it joins weights while they still are plain leaves. pack comes last: it is a
-// layout of whatever matrix the others left.
+// layout of whatever matrix the others left. What static targets want comes on top: positions here,
+// the rest after the split, since it spreads weights over rows.
 constexpr Stage kStages[] = {
     {"fuse", [](const Graph& g, const LoweringOptions& o) { return o.fused ? fuse(g) : g; }},
     {"precision",
      [](const Graph& g, const LoweringOptions& o) { return precision(g, o.weight_dtype); }},
     {"pack",
      [](const Graph& g, const LoweringOptions& o) { return o.packed ? pack_matrices(g) : g; }},
+    {"positions",
+     [](const Graph& g, const LoweringOptions& o) {
+       return o.shape ? tabulate_positions(g, o.shape->positions) : g;
+     }},
 };
 
 void check_stage(const std::string& name) {
@@ -54,6 +59,10 @@ Split lower(const Graph& graph, const LoweringOptions& options) {
     if (stage.name == options.stop_after) break;
   }
   Split split = split_static(g);
+  if (options.shape && options.stop_after.empty()) {
+    split.phase = legalize(split.phase, *options.shape);
+    split = contraction_first(split);
+  }
   verify(split.phase);
   verify(split.prepare);
   return split;

@@ -8,19 +8,20 @@
 namespace ng {
 namespace {
 
-bool is_static_leaf(const Node& node) {
-  return node.op == Op::weight || node.op == Op::constant || node.op == Op::frequencies;
-}
+// How a node depends on a run: `constant` not at all, `weights` neither but on the model.
+enum class Depends { constant, weights, run };
 
-std::vector<bool> static_nodes(const Graph& graph) {
-  std::vector<bool> is_static(graph.nodes().size());
-  for (size_t at = 0; at < is_static.size(); ++at) {
+std::vector<Depends> dependencies(const Graph& graph) {
+  std::vector<Depends> depends(graph.nodes().size());
+  for (size_t at = 0; at < depends.size(); ++at) {
     const Node& node = graph.nodes()[at];
-    bool all = !node.inputs.empty();
-    for (const Value& value : node.inputs) all = all && is_static[value.node];
-    is_static[at] = all || is_static_leaf(node);
+    depends[at] = node.op == Op::input ? Depends::run : Depends::constant;
+    if (node.op == Op::weight || node.op == Op::frequencies) depends[at] = Depends::weights;
+    for (const Value& value : node.inputs) {
+      depends[at] = std::max(depends[at], depends[value.node]);
+    }
   }
-  return is_static;
+  return depends;
 }
 
 // A name that says how the tensor is made of the checkpoint's.
@@ -29,10 +30,12 @@ std::string describe(const Graph& graph, Value value) {
   if (node.op == Op::weight) return node.attrs.name;
   if (node.op == Op::frequencies) return fmt::format("frequencies.{}", node.types[0].size(0));
   NG_CHECK(!node.inputs.empty(), "{} has no name", row(node.op).name);
+  if (node.op == Op::select_less) return fmt::format("positions.{}", node.types[0].size(0));
   const std::string first = describe(graph, node.inputs[0]);
   if (node.op == Op::concatenate) return fmt::format("{}+{}", first, node.inputs.size() - 1);
   if (node.op == Op::convert) return fmt::format("{}.{}", first, name(node.types[0].dtype));
   if (node.op == Op::pack) return first + ".packed";
+  if (node.op == Op::transpose) return first + ".transposed";
   return fmt::format("{}.{}", first, row(node.op).name);
 }
 
@@ -48,14 +51,12 @@ Value move_static(const Graph& graph, Value value, Graph& prepare, std::map<Valu
 }  // namespace
 
 Split split_static(const Graph& graph) {
-  const std::vector<bool> is_static = static_nodes(graph);
+  const std::vector<Depends> depends = dependencies(graph);
   Split split{Graph(graph.name), Graph("prepare")};
   std::map<Value, Value> moved, translated;
   const auto translate = [&](Value value) -> Value {
     if (const auto found = translated.find(value); found != translated.end()) return found->second;
-    const Node& node = graph[value];
-    if (node.op == Op::constant) return translated[value] = split.phase.add(node);
-    NG_CHECK(is_static[value.node], "%{} is used before it stands", value.node);
+    NG_CHECK(depends[value.node] == Depends::weights, "%{} is used before it stands", value.node);
     const std::string called = describe(graph, value);
     const Value made = move_static(graph, value, split.prepare, moved);
     NG_CHECK(!split.prepare.find_output(called), "two tensors are called {}", called);
@@ -65,7 +66,7 @@ Split split_static(const Graph& graph) {
   const std::vector<bool> live = live_nodes(graph);
   for (uint32_t at = 0; at < graph.nodes().size(); ++at) {
     Node node = graph.nodes()[at];
-    if (is_static[at] || (!live[at] && node.op != Op::input)) continue;
+    if (depends[at] == Depends::weights || (!live[at] && node.op != Op::input)) continue;
     for (Value& value : node.inputs) value = translate(value);
     const Value first = split.phase.add(std::move(node));
     for (uint8_t i = 0; i < graph.nodes()[at].types.size(); ++i) {

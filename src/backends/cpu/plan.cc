@@ -109,7 +109,10 @@ void Planner::visit(uint32_t at) {
     return;
   }
   check(has_kernel(node.op), "the CPU has no kernel for {}", row(node.op).name);
-  if (node.op == Op::embed) check_matrix(node, plan_.graph, 2);
+  if (node.op == Op::embed) {
+    check_matrix(node, plan_.graph, 2);
+    check(plan_.graph.type(node.inputs[3]).rank() == 1, "the cpu computes sinusoids by itself");
+  }
   if (node.op == Op::linear || node.op == Op::project_top_k) check_matrix(node, plan_.graph, 1);
   add_step(node, at);
 }

@@ -1,0 +1,23 @@
+// The two larger parts of legalize: attention and the best of a vocabulary. Private to passes.
+#pragma once
+
+#include "ir/arithmetic.h"
+#include "passes/passes.h"
+
+namespace ng {
+
+// The node `attend` (exact types; keys and values in shape.compute or f32) in primitives:
+//   a history of several columns: each row reads the cache rows that it lists;
+//   one column, keys that are an input: a sentence's rows read its slot of the memory;
+//   one column, other keys: a sentence's rows read each other.
+// [rows, d]
+Value attend_exactly(const Arithmetic& a, const Node& attend, const StaticShape& shape);
+
+// The k best of each row of x f32[rows, n] with their columns, greater first and among equals the
+// lower column first. Rows wider than kTopKWidth are cut into parts whose best compete.
+struct Best {
+  Value scores, ids;  // f32, s32 [rows, k]
+};
+Best best_of_rows(const Arithmetic& a, Value x, int64_t k);
+
+}  // namespace ng
