@@ -1,0 +1,42 @@
+// Which modules does a bundle for a static target hold, and how is each lowered?
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "models/model.h"
+#include "passes/passes.h"
+#include "translate/buckets.h"
+
+namespace ng {
+
+struct StaticOptions {
+  std::vector<int64_t> batches = {1, 8};  // sentences of a module; the largest is the slots
+  int64_t beams = 4;
+  std::vector<int64_t> source_lengths = {32, 64, 128, 256};
+  int64_t target_length = 256;
+  bool device_candidates = true;  // the device finds the best of a vocabulary, else the host does
+  bool with_logits = false;  // modules that give whole rows: for forward, verify and some edits
+  DType dtype = DType::f32;  // of matrices, products' operands and caches
+};
+
+// Sorted and without repeats; no batch, length or beam below 1 or above its limit (docs/limits.md):
+// User, naming the option.
+StaticOptions checked(StaticOptions options);
+
+// Beams, the end ids and as many more as penalties commonly ask for (docs/neuron.md).
+StaticSizes static_sizes(const Model& model, const StaticOptions& options);
+
+struct PlannedModule {
+  std::string name;   // PHASE-bBATCH-sSOURCE-tTARGET
+  std::string phase;  // one of kPhases
+  int64_t sentences = 0, rows = 0;
+};
+
+// Encoders over batch × source length; of prefill, decode and, where wanted, logits one a batch.
+std::vector<PlannedModule> plan_modules(const StaticOptions& options);
+
+// The module's graph, which only lacks its emission, and the graph that makes its weights.
+Split lower_module(const Model& model, const PlannedModule& module, const StaticOptions& options);
+
+}  // namespace ng

@@ -1,0 +1,56 @@
+// What host memory does one run of a static module read and fill?
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backends/backend.h"
+
+namespace ng {
+
+inline std::span<const int32_t> integers(const Argument& argument) {
+  return {reinterpret_cast<const int32_t*>(argument.data),
+          static_cast<size_t>(element_count(argument.type.shape))};
+}
+
+// The s32 inputs of a module, filled place by place.
+class Columns {
+ public:
+  void add(const std::string& name, int32_t value) { values_[name].push_back(value); }
+  // What `port` reads, exactly as much as it takes.
+  Argument argument(const Port& port);
+
+ private:
+  std::map<std::string, std::vector<int32_t>> values_;
+};
+
+// Which rows go where: `count` from row `from` of a module's output to row `to` of a request's.
+struct Rows {
+  size_t from = 0, to = 0, count = 1;
+};
+
+// A module's outputs by name, row-major.
+class HostResults {
+ public:
+  Argument argument(const Port& port);
+
+  void copy_rows(const std::string& name, const Rows& rows, const Argument& to) const;
+  // The first k of "scores" and "ids", where k is what `scores` takes, greater scores first and
+  // among equals the lower id first.
+  void candidates_of_row(const Rows& rows, const Argument& scores, const Argument& ids) const;
+  // The same from whole rows of output "logits".
+  void best_of_logits(const Rows& rows, const Argument& scores, const Argument& ids) const;
+
+ private:
+  struct Result {
+    Type type;
+    std::vector<std::byte> bytes;
+  };
+  const std::byte* row(const std::string& name, size_t at) const;
+
+  std::map<std::string, Result> results_;
+};
+
+}  // namespace ng

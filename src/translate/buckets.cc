@@ -1,0 +1,280 @@
+#include "translate/buckets.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
+#include "translate/bucket_columns.h"
+
+namespace ng {
+namespace {
+
+// A phase's modules, the smallest first; loaded when they are needed.
+class Modules {
+ public:
+  Modules(std::vector<Bucket> buckets, Executions& executions)
+      : buckets_(std::move(buckets)), loaded_(buckets_.size()), executions_(executions) {
+    NG_CHECK(!buckets_.empty(), "a phase without modules");
+  }
+  const std::vector<Bucket>& buckets() const { return buckets_; }
+
+  // Runs module `at`; `columns` holds what it reads, `results` gets what it gives, by name.
+  void run(size_t at, Columns& columns, HostResults& results) {
+    Executable& module = load(at);
+    std::vector<Argument> inputs, outputs;
+    for (const Port& port : module.inputs()) inputs.push_back(columns.argument(port));
+    for (const Port& port : module.outputs()) outputs.push_back(results.argument(port));
+    module.run(inputs, outputs);
+    ++executions_[buckets_[at].name];
+  }
+
+ private:
+  Executable& load(size_t at) {
+    if (!loaded_[at]) loaded_[at] = buckets_[at].load();
+    return *loaded_[at];
+  }
+
+  std::vector<Bucket> buckets_;
+  std::vector<std::unique_ptr<Executable>> loaded_;
+  Executions& executions_;
+};
+
+// The index of the smallest module for `sentences` of `rows`; of those with too few sentences the
+// largest.
+size_t smallest_fit(const std::vector<Bucket>& buckets, int64_t sentences, int64_t rows) {
+  size_t best = buckets.size();
+  const auto better = [&](const Bucket& a, const Bucket& b) {
+    const bool a_holds = a.sentences >= sentences, b_holds = b.sentences >= sentences;
+    if (a_holds != b_holds) return a_holds;
+    if (a.sentences != b.sentences) return (a.sentences < b.sentences) == a_holds;
+    return a.rows < b.rows;
+  };
+  for (size_t i = 0; i < buckets.size(); ++i) {
+    if (buckets[i].rows < rows) continue;
+    if (best == buckets.size() || better(buckets[i], buckets[best])) best = i;
+  }
+  NG_CHECK(best < buckets.size(), "no module has {} rows a sentence", rows);
+  return best;
+}
+
+Type s32(Shape shape) { return {DType::s32, std::move(shape)}; }
+
+class Encoder : public Executable {
+ public:
+  Encoder(std::vector<Bucket> buckets, const StaticSizes& sizes, Executions& executions)
+      : modules_(std::move(buckets), executions), sizes_(sizes) {
+    const Dim tokens(int64_t{1} << 20, Count::tokens);
+    for (const char* name : {"tokens", "positions", "length", "memory_index"}) {
+      inputs_.push_back({name, s32({tokens})});
+    }
+    inputs_.push_back({"start", s32({tokens, 1})});
+    outputs_.push_back({"hidden", {DType::f32, {tokens, sizes.width}}});
+  }
+  const std::vector<Port>& inputs() const override { return inputs_; }
+  const std::vector<Port>& outputs() const override { return outputs_; }
+  void run(std::span<const Argument> inputs, std::span<const Argument> outputs) override;
+
+ private:
+  struct Sentence {
+    size_t first = 0, tokens = 0;  // in the packed inputs
+  };
+  std::vector<Sentence> sentences(std::span<const Argument> inputs) const;
+  void run_some(std::span<const Sentence> some, std::span<const Argument> inputs,
+                const Argument& hidden);
+
+  Modules modules_;
+  StaticSizes sizes_;
+  std::vector<Port> inputs_, outputs_;
+};
+
+// Consecutive tokens that read one run; longest first, so that equals share a module.
+std::vector<Encoder::Sentence> Encoder::sentences(std::span<const Argument> inputs) const {
+  const std::span<const int32_t> start = integers(inputs[4]);
+  std::vector<Sentence> found;
+  for (size_t i = 0; i < start.size(); ++i) {
+    if (i == 0 || start[i] != start[i - 1]) found.push_back({i, 0});
+    ++found.back().tokens;
+  }
+  std::stable_sort(found.begin(), found.end(),
+                   [](const Sentence& a, const Sentence& b) { return a.tokens > b.tokens; });
+  return found;
+}
+
+void Encoder::run(std::span<const Argument> inputs, std::span<const Argument> outputs) {
+  const std::vector<Sentence> all = sentences(inputs);
+  size_t done = 0;
+  while (done < all.size()) {
+    const auto rows = static_cast<int64_t>(all[done].tokens);
+    const auto left = static_cast<int64_t>(all.size() - done);
+    const Bucket& bucket = modules_.buckets()[smallest_fit(modules_.buckets(), left, rows)];
+    const auto count = static_cast<size_t>(std::min(left, bucket.sentences));
+    run_some(std::span(all).subspan(done, count), inputs, outputs[0]);
+    done += count;
+  }
+}
+
+// Tokens beyond a sentence's length write to its own slot, where nobody reads; sentences beyond the
+// last repeat the first.
+void Encoder::run_some(std::span<const Sentence> some, std::span<const Argument> inputs,
+                       const Argument& hidden) {
+  const size_t at = smallest_fit(modules_.buckets(), static_cast<int64_t>(some.size()),
+                                 static_cast<int64_t>(some[0].tokens));
+  const Bucket& bucket = modules_.buckets()[at];
+  const auto rows = static_cast<size_t>(bucket.rows);
+  const std::span<const int32_t> length = integers(inputs[2]), index = integers(inputs[3]);
+  Columns columns;
+  for (int64_t s = 0; s < bucket.sentences; ++s) {
+    const auto which = static_cast<size_t>(s) < some.size() ? static_cast<size_t>(s) : 0;
+    const Sentence& sentence = some[which];
+    for (size_t i = 0; i < rows; ++i) {
+      const bool real = i < sentence.tokens;
+      columns.add("tokens", real ? integers(inputs[0])[sentence.first + i] : 0);
+      columns.add("positions", real ? integers(inputs[1])[sentence.first + i] : 0);
+      columns.add("length", length[sentence.first]);
+      columns.add("memory_index", index[sentence.first] + static_cast<int32_t>(i));
+    }
+  }
+  HostResults results;
+  modules_.run(at, columns, results);
+  if (hidden.data == nullptr) return;
+  for (size_t s = 0; s < some.size(); ++s) {
+    results.copy_rows("hidden", {s * rows, some[s].first, some[s].tokens}, hidden);
+  }
+}
+
+// Steps: prefill, decode, logits.
+class Steps : public Executable {
+ public:
+  Steps(const std::string& phase, std::vector<Bucket> buckets, const StaticSizes& sizes,
+        Executions& executions);
+  const std::vector<Port>& inputs() const override { return inputs_; }
+  const std::vector<Port>& outputs() const override { return outputs_; }
+  void run(std::span<const Argument> inputs, std::span<const Argument> outputs) override;
+
+ private:
+  // Rows of one run of one module: for each place the row of the request, or -1.
+  struct Placed {
+    size_t module = 0;
+    std::vector<int32_t> slots;  // of each group; those from `groups` on are idle
+    size_t groups = 0;
+    std::vector<int64_t> rows;
+  };
+  Placed place(const std::map<int32_t, std::vector<int64_t>>& waiting) const;
+  Columns columns(const Placed& placed, std::span<const Argument> inputs) const;
+  void give(const Placed& placed, const HostResults& results,
+            std::span<const Argument> outputs) const;
+
+  Modules modules_;
+  StaticSizes sizes_;
+  bool prefill_, host_candidates_ = false;
+  std::vector<Port> inputs_, outputs_;
+};
+
+Steps::Steps(const std::string& phase, std::vector<Bucket> buckets, const StaticSizes& sizes,
+             Executions& executions)
+    : modules_(std::move(buckets), executions), sizes_(sizes), prefill_(phase == "prefill") {
+  const Dim rows(int64_t{1} << 16, Count::rows);
+  for (const char* name : {"tokens", "positions", "length", "cache_index", "memory_length"}) {
+    inputs_.push_back({name, s32({rows})});
+  }
+  inputs_.push_back({"memory_start", s32({rows, 1})});
+  inputs_.push_back({"history", s32({rows, Dim(sizes.target, Count::context)})});
+  if (phase == "decode") {
+    const Dim k(sizes.candidates > 0 ? sizes.candidates : sizes.vocabulary, Count::candidates);
+    outputs_ = {{"scores", {DType::f32, {rows, k}}}, {"ids", s32({rows, k})}};
+    host_candidates_ = sizes.candidates == 0;
+  }
+  if (phase == "logits") outputs_ = {{"logits", {DType::f32, {rows, Dim(sizes.vocabulary)}}}};
+  if (phase != "prefill") outputs_.push_back({"log_sum_exp", {DType::f32, {rows}}});
+}
+
+// The next rows of every sentence that still has some, as many as a module takes.
+Steps::Placed Steps::place(const std::map<int32_t, std::vector<int64_t>>& waiting) const {
+  Placed placed;
+  const auto count = static_cast<int64_t>(waiting.size());
+  placed.module = smallest_fit(modules_.buckets(), count, 1);
+  const Bucket& bucket = modules_.buckets()[placed.module];
+  placed.rows.assign(static_cast<size_t>(bucket.sentences * bucket.rows), -1);
+  const bool own_place = bucket.sentences == sizes_.slots;  // group g is slot g
+  for (const auto& [slot, rows] : waiting) {
+    if (placed.slots.size() == static_cast<size_t>(bucket.sentences)) break;
+    const auto at = own_place ? slot : static_cast<int64_t>(placed.slots.size());
+    placed.slots.push_back(slot);
+    const int64_t taken = std::min<int64_t>(bucket.rows, static_cast<int64_t>(rows.size()));
+    std::copy_n(rows.begin(), taken, placed.rows.begin() + at * bucket.rows);
+  }
+  placed.groups = placed.slots.size();
+  placed.slots.resize(static_cast<size_t>(bucket.sentences), placed.slots[0]);
+  return placed;
+}
+
+Columns Steps::columns(const Placed& placed, std::span<const Argument> inputs) const {
+  Columns columns;
+  const int32_t idle[] = {0, 0, 1, sizes_.sink(), 1};  // in the order of inputs_
+  const std::span<const int32_t> history = integers(inputs[6]);
+  const int64_t context = inputs[6].type.size(1);
+  for (const int64_t row : placed.rows) {
+    for (size_t i = 0; i < std::size(idle); ++i) {
+      const bool real = row >= 0;
+      columns.add(inputs_[i].name, real ? integers(inputs[i])[static_cast<size_t>(row)] : idle[i]);
+    }
+    for (int64_t t = 0; t < sizes_.target; ++t) {
+      const bool listed = row >= 0 && t < context;
+      columns.add("history",
+                  listed ? history[static_cast<size_t>(row * context + t)] : sizes_.sink());
+    }
+  }
+  for (const int32_t slot : placed.slots) columns.add("slot", slot);
+  return columns;
+}
+
+void Steps::give(const Placed& placed, const HostResults& results,
+                 std::span<const Argument> outputs) const {
+  for (size_t at = 0; at < placed.rows.size(); ++at) {
+    if (placed.rows[at] < 0) continue;
+    const Rows one{at, static_cast<size_t>(placed.rows[at]), 1};
+    if (outputs.size() == 3) {
+      if (host_candidates_) {
+        results.best_of_logits(one, outputs[0], outputs[1]);
+      } else {
+        results.candidates_of_row(one, outputs[0], outputs[1]);
+      }
+    } else {
+      results.copy_rows("logits", one, outputs[0]);
+    }
+    results.copy_rows("log_sum_exp", one, outputs.back());
+  }
+}
+
+void Steps::run(std::span<const Argument> inputs, std::span<const Argument> outputs) {
+  std::map<int32_t, std::vector<int64_t>> waiting;  // by slot
+  const std::span<const int32_t> start = integers(inputs[5]);
+  for (size_t row = 0; row < start.size(); ++row) {
+    waiting[start[row] / static_cast<int32_t>(sizes_.source)].push_back(static_cast<int64_t>(row));
+  }
+  while (!waiting.empty()) {
+    const Placed placed = place(waiting);
+    Columns given = columns(placed, inputs);
+    HostResults results;
+    modules_.run(placed.module, given, results);
+    if (!prefill_) give(placed, results, outputs);
+    const auto rows = static_cast<size_t>(modules_.buckets()[placed.module].rows);
+    for (size_t group = 0; group < placed.groups; ++group) {
+      std::vector<int64_t>& left = waiting.at(placed.slots[group]);
+      left.erase(left.begin(), left.begin() + static_cast<long>(std::min(rows, left.size())));
+      if (left.empty()) waiting.erase(placed.slots[group]);
+    }
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Executable> bucketed(const std::string& phase, std::vector<Bucket> buckets,
+                                     const StaticSizes& sizes, Executions& executions) {
+  if (phase == "encode") {
+    return std::make_unique<Encoder>(std::move(buckets), sizes, executions);
+  }
+  return std::make_unique<Steps>(phase, std::move(buckets), sizes, executions);
+}
+
+}  // namespace ng
