@@ -5,6 +5,7 @@ import re
 import select
 import shutil
 import subprocess
+import time
 import unittest
 
 from command_line import DEMO, LANGUAGES, NEUROGLOT, Demo, run, setUpModule, tearDownModule  # noqa: F401
@@ -128,12 +129,27 @@ class Lines(Demo):
     def test_what_is_complete_comes_out_when_input_pauses(self):
         with subprocess.Popen([NEUROGLOT, "translate", self.bundle, *LANGUAGES], stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE, bufsize=0) as process:
-            for line in (b"I like tea.\n", b"Why?\nA half", b" line.\n"):
+            # The first waits for the model too. The pause that is promised has 50 ms; a busy machine gets 2 s.
+            for line, most in ((b"I like tea.\n", 30), (b"Why?\nA half", 2), (b" line.\n", 2)):
+                begin = time.monotonic()
                 process.stdin.write(line)
-                self.assertTrue(select.select([process.stdout], [], [], 30)[0], line)
+                self.assertTrue(select.select([process.stdout], [], [], most)[0], f"{line}: nothing in {most} s")
+                print(f"{line}: {(time.monotonic() - begin) * 1000:.0f} ms")
                 self.assertEqual(process.stdout.read(1 << 16).count(b"\n"), 1)
             process.stdin.close()
             self.assertEqual(process.stdout.read(), b"")
+
+    def test_memory_does_not_grow_with_the_length_of_a_pipe(self):
+        found = []
+        for count in (2_000, 200_000):  # 20 MB of blank lines: the model rests
+            # From a shell, for a process inherits its parent's peak, and Python's is larger.
+            done = subprocess.run(f"yes '{' ' * 99}' | head -n {count} | {NEUROGLOT} translate {self.bundle} "
+                                  f"{' '.join(LANGUAGES)} --stats {self.own}/stats | wc -l", shell=True,
+                                  capture_output=True, check=True)
+            self.assertEqual(int(done.stdout), count, done.stderr)
+            found.append(json.loads((self.own / "stats").read_text()))
+        for key in ("anonymous_bytes", "peak_rss_bytes"):
+            self.assertLess(found[1][key] - found[0][key], 4 << 20, key)
 
     def test_a_result_cut_by_max_length_says_so(self):
         model = self.own / "model"
