@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -64,6 +65,46 @@ class Demo(unittest.TestCase):
 
 
 class CommandLine(Demo):
+    def test_paths_that_cannot_be_used_are_the_users_errors(self):
+        loop = self.own / "loop"
+        loop.symlink_to(loop)
+        for path in ("x" * 300, "y/" * 2500, loop, loop / "model", self.own / ("z" * 300)):
+            for command in (["inspect", path], ["translate", path, *LANGUAGES],
+                            ["compile", DEMO, "-o", path if path != loop else loop / "out", "--quiet"]):
+                code, _, error = run(*command)
+                self.assertEqual(code, 1, error)
+                self.assertNotIn("internal", error)
+                self.assertLess(len(error), 12000)
+
+    def test_forward_does_not_ask_for_generation_options(self):
+        model = self.own / "model"
+        shutil.copytree(DEMO, model)
+        generation = json.loads((model / "generation_config.json").read_text())
+        (model / "generation_config.json").write_text(json.dumps({**generation, "do_sample": True}))
+        code, _, error = run("compile", model, "-o", self.own / "bundle")
+        self.assertEqual(code, 0)
+        self.assertIn('"do_sample" is true', error)
+        safetensors(self.own / "in", input_ids=[[4, 5, 2]], decoder_input_ids=[[2]])
+        code, _, error = run("forward", self.own / "bundle", "--input", self.own / "in",
+                             "--output", self.own / "out")
+        self.assertEqual(code, 0, error)
+        code, _, error = run("generate", self.own / "bundle", stdin=b'{"input_ids": [4, 2]}\n')
+        self.assertEqual(code, 1)
+        self.assertIn('"do_sample" is true', error)
+
+    def test_text_commands_name_m2m100s_files(self):
+        model = self.own / "model"
+        code, _, error = run("make-checkpoint", "--shape", "tiny", model)
+        self.assertEqual(code, 0, error)
+        (model / "tokenizer.json").unlink()
+        (model / "vocab.json").write_text("{}")
+        code, out, error = run("generate", model, stdin=b'{"input_ids": [4, 2], "max_length": 3}\n')
+        self.assertEqual(code, 0, error)
+        self.assertIn("vocab.json and sentencepiece.bpe.model are M2M100's", error)
+        code, _, error = run("translate", model, *LANGUAGES, stdin=b"x\n")
+        self.assertEqual(code, 1)
+        self.assertIn("M2M100's vocab.json and sentencepiece.bpe.model, which are not read", error)
+
     def test_one_line_in_one_line_out(self):
         lines = b"Hello.\r\n\n  \t\n  Where is Tom?  \nlast line without end"
         code, out, _ = run("translate", self.bundle, *LANGUAGES, stdin=lines)

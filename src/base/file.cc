@@ -253,6 +253,8 @@ void DirectoryWriter::commit() {
   } else {
     std::filesystem::rename(temporary_, target_, error);
   }
+  check(replace_ || (error != std::errc::file_exists && error != std::errc::directory_not_empty),
+        "{}: exists; --force replaces it, or choose another name", target_.string());
   check(!error, "{}: cannot be put in place: {}", target_.string(), error.message());
   sync_directory(target_.parent_path());
   std::filesystem::remove_all(temporary_, error);  // what was replaced

@@ -218,5 +218,12 @@ TEST_F(File, FreeDiskBytesAreThoseOfTheFileSystem) {
   EXPECT_NE(error_of([&] { free_disk_bytes(folder_ / "none"); }), "");
 }
 
+TEST_F(File, TheSecondOfTwoWritersOfADirectoryIsToldOfTheFirst) {
+  DirectoryWriter first(folder_ / "out", false), second(folder_ / "out", false);
+  for (const DirectoryWriter* writer : {&first, &second}) write_file(writer->path() / "x", "x");
+  first.commit();
+  EXPECT_THAT(refusal([&] { second.commit(); }), HasSubstr("out: exists; --force replaces it"));
+}
+
 }  // namespace
 }  // namespace ng

@@ -18,7 +18,9 @@ namespace ng {
 inline constexpr int64_t kBundleVersion = 1;
 inline constexpr std::string_view kTokenizerName = "tokenizer/tokenizer.bin";
 
-bool is_bundle(const Path& path);  // a directory with a manifest.json and a weights.bin
+// A directory with a manifest.json and a weights.bin, or the evident rest of one (manifest.sha256,
+// and it is no checkpoint).
+bool is_bundle(const Path& path);
 
 class Bundle {
  public:

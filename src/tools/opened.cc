@@ -36,16 +36,16 @@ Bundle open_bundle(const Options& options, std::optional<CachedBundle>& cached) 
   if (is_bundle(options.model)) return Bundle::open(options.model);
   Progress progress(options.quiet);
   cached.emplace(cached_bundle(options.model, compile_options(options), progress));
-  return Bundle::open(cached->path);
+  return cached->bundle;
 }
 
 Phases phases_of(const Bundle& bundle) {
   return {bundle.facts().vocabulary, bundle.facts().pad,
-          [&bundle](const std::string& phase) { return std::string(bundle.artifact(phase)); },
+          [&bundle](const std::string& phase) { return checked_artifact(bundle, phase); },
           [&bundle](const std::string& name) { return bundle.weight(name); }};
 }
 
-std::unique_ptr<Opened> open_for(const Options& options) {
+std::unique_ptr<Opened> open_session(const Options& options) {
   const double start = seconds_now();
   std::optional<CachedBundle> cached;
   Bundle bundle = open_bundle(options, cached);
@@ -54,14 +54,23 @@ std::unique_ptr<Opened> open_for(const Options& options) {
   const Backend& backend = find_backend(opened->bundle.target());
   opened->device = backend.open({static_cast<int>(options.threads)});
   opened->session = std::make_unique<Session>(phases_of(opened->bundle), *opened->device);
-  const Json& generation = opened->bundle.generation_config();
-  opened->defaults =
-      defaults_from(opened->bundle.config(), generation.is_null() ? nullptr : &generation);
   opened->load_seconds = seconds_now() - start;
   return opened;
 }
 
+std::unique_ptr<Opened> open_for(const Options& options) {
+  auto opened = open_session(options);
+  const Json& generation = opened->bundle.generation_config();
+  opened->defaults =
+      defaults_from(opened->bundle.config(), generation.is_null() ? nullptr : &generation);
+  return opened;
+}
+
 Tokenizer open_tokenizer(const Bundle& bundle) {
+  check(bundle.has_tokenizer() || !bundle.manifest().at("sources").contains("vocab.json"),
+        "this model was compiled without a tokenizer: its directory has M2M100's vocab.json and "
+        "sentencepiece.bpe.model, which are not read, and no tokenizer.json; generate and forward "
+        "work without");
   check(bundle.has_tokenizer(),
         "this model was compiled without a tokenizer: its directory had neither tokenizer.json nor "
         "sentencepiece.bpe.model; add one and compile again (generate and forward work without)");

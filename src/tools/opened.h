@@ -27,7 +27,9 @@ CompileOptions compile_options(const Options& options);
 // The bundle that options.model is, or that it compiles to; then `cached` keeps it in use.
 Bundle open_bundle(const Options& options, std::optional<CachedBundle>& cached);
 
-std::unique_ptr<Opened> open_for(const Options& options);
+// Without the defaults of generation, which forward does not ask for.
+std::unique_ptr<Opened> open_session(const Options& options);
+std::unique_ptr<Opened> open_for(const Options& options);  // and with them
 
 // Of a bundle that was compiled from a directory with tokenizer files; else User, naming them.
 Tokenizer open_tokenizer(const Bundle& bundle);
