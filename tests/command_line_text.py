@@ -86,6 +86,39 @@ class Lines(Demo):
             self.assertEqual(set(answer["translations"][0]), {"text", "score", "finish_reason"})
         self.assertTrue(error.endswith("4 of 15 lines failed: 10, 11, 12, 13\n"), error)
 
+    def test_a_numbers_id_comes_back_as_it_was_written(self):
+        numbers = ("0", "-0", "1.0", "1.10", "1E2", "123456789012345678901234567890", "-1e-7", "0.1e1")
+        lines = [f'{{"text": "id", "x\\"": 1, "id" : {n} }}' for n in numbers]
+        lines += [f'{{"a": {{"id": 5}}, "\\u0069d":\t{n}}}' for n in numbers]
+        lines += [f'{{"id":{n},"text":"Why?"}}' for n in numbers]
+        out, _ = self.translate("\n".join(lines).encode(), "--jsonl", code=1)
+        found = [re.match(r'\{"id":([^,]+),"(error|translations)":', line).groups() for line in out.decode().splitlines()]
+        self.assertEqual(found, [(n, what) for what in ("error", "error", "translations") for n in numbers])
+        for line in out.splitlines():
+            json.loads(line)
+
+    def test_jsonl_reads_invalid_utf8_and_nul_as_text_does(self):
+        lines = [b'{"id": "\xff", "text": "I like\0 tea\xc3."}', b'{"id": 7, "text": "Why?"}', b'\xff']
+        out, error = self.translate(b"\n".join(lines), "--jsonl", code=1)
+        answers = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual([answer.get("id") for answer in answers], ["\ufffd", 7, None])
+        plain, _ = self.translate(b"I like\0 tea\xc3.\n")
+        self.assertEqual(answers[0]["translations"][0]["text"].encode() + b"\n", plain)
+        self.assertEqual(re.findall(r"warning: line (\d+): invalid UTF-8 is read as U\+FFFD", error), ["1", "3"])
+
+    def test_blank_lines_are_answered_as_documented(self):
+        blanks = b"\n  \t\n \xc2\xa0\r\n"
+        self.assertEqual(self.translate(blanks)[0], blanks)
+        self.assertEqual(self.translate(blanks, "--scores")[0], b"0\t\n0\t  \t\n0\t \xc2\xa0\r\n")
+        self.assertEqual(self.translate(b" \n", "--beam", 2, "--n-best", 2)[0], b"1 |||   ||| 0\n" * 2)
+        out, error = self.translate(b" \n\n", "--jsonl", code=1)
+        self.assertEqual([set(json.loads(line)) for line in out.splitlines()], [{"error"}] * 2)
+        self.assertTrue(error.endswith("2 of 2 lines failed: 1, 2\n"))
+        out, _ = self.translate(b'{"text": " "}\n', "--jsonl")
+        self.assertEqual(json.loads(out), {"translations": [{"text": " ", "score": 0, "finish_reason": "eos"}]})
+        code, out, _ = run("generate", self.bundle, stdin=b" \n")
+        self.assertEqual((code, set(json.loads(out))), (1, {"error"}))
+
     def test_n_best_and_scores_are_printed_as_promised(self):
         lines = [b"I like tea.", b"", b"  Where is Tom?\r"]
         plain = self.translate(b"\n".join(lines), "--beam", 3)[0].decode().split("\n")
@@ -165,15 +198,20 @@ class Lines(Demo):
         lines = b"I like tea.\nWhere is Tom?\n\n"
         ids = run("tokenize", self.bundle, "--lang", "eng_Latn", stdin=lines.rstrip())[1].split()
         counts = set()
-        for repeat in (1, 3):
-            self.translate(lines, "--stats", self.own / "stats", "--repeat", repeat, "--warmup", 1)
+        for repeat in (None, 1, 3):
+            times = () if repeat is None else ("--repeat", repeat, "--warmup", 1)
+            self.translate(lines, "--stats", self.own / "stats", *times)
             stats = json.loads((self.own / "stats").read_text())
             self.assertEqual(set(stats), {"load_seconds", "tokenize_seconds", "generate_seconds", "input_tokens",
                                           "output_tokens", "peak_rss_bytes", "anonymous_bytes"})
             for key in ("tokenize_seconds", "generate_seconds"):
-                self.assertEqual(len(stats[key]) if repeat > 1 else type(stats[key]), repeat if repeat > 1 else float)
+                self.assertEqual(len(stats[key]) if repeat else type(stats[key]), repeat or float)
             counts.add((stats["input_tokens"], stats["output_tokens"]))
         self.assertEqual([count for count, _ in counts], [len(ids)])
+        for command in (("generate", self.bundle), ("translate", self.bundle, *LANGUAGES)):
+            self.assertEqual(run(*command, "--stats", self.own / "stats")[0], 0)
+            stats = json.loads((self.own / "stats").read_text())
+            self.assertEqual((stats["tokenize_seconds"], stats["generate_seconds"]), (0, 0))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,9 @@ struct Opened {
 
 CompileOptions compile_options(const Options& options);
 
+// A --dtype or --target that is given and not the bundle's: User.
+void check_as_compiled(const Options& options, const Bundle& bundle);
+
 // The bundle that options.model is, or that it compiles to; then `cached` keeps it in use.
 Bundle open_bundle(const Options& options, std::optional<CachedBundle>& cached);
 
@@ -40,7 +43,7 @@ struct Stats {
   std::vector<double> tokenize_seconds, generate_seconds;
   uint64_t input_tokens = 0, output_tokens = 0;
 };
-void write_stats(const std::string& path, const Stats& stats);
+void write_stats(const Options& options, const Stats& stats);
 
 double seconds_now();  // of a steady clock
 
