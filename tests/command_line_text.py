@@ -175,7 +175,6 @@ class Lines(Demo):
     def test_memory_does_not_grow_with_the_length_of_a_pipe(self):
         found = []
         for count in (2_000, 200_000):  # 20 MB of blank lines: the model rests
-            # From a shell, for a process inherits its parent's peak, and Python's is larger.
             done = subprocess.run(f"yes '{' ' * 99}' | head -n {count} | {NEUROGLOT} translate {self.bundle} "
                                   f"{' '.join(LANGUAGES)} --stats {self.own}/stats | wc -l", shell=True,
                                   capture_output=True, check=True)
@@ -183,6 +182,11 @@ class Lines(Demo):
             found.append(json.loads((self.own / "stats").read_text()))
         for key in ("anonymous_bytes", "peak_rss_bytes"):
             self.assertLess(found[1][key] - found[0][key], 4 << 20, key)
+
+    def test_the_peak_of_memory_is_not_that_of_whoever_started_it(self):
+        ballast = bytearray(300 << 20)
+        run("translate", self.bundle, *LANGUAGES, "--stats", self.own / "stats", stdin=b"\n")
+        self.assertLess(json.loads((self.own / "stats").read_text())["peak_rss_bytes"], len(ballast))
 
     def test_a_result_cut_by_max_length_says_so(self):
         model = self.own / "model"

@@ -1,7 +1,5 @@
 #include "base/machine.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <fstream>
 #include <limits>
@@ -73,12 +71,8 @@ uint64_t available_memory(const Path& root) {
                    left_in_all(groups / "memory", version1, kVersion1)});
 }
 
-uint64_t peak_resident_bytes() {
-  struct rusage usage = {};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
-}
-
+// Not getrusage's ru_maxrss: a process inherits that from whoever started it.
+uint64_t peak_resident_bytes() { return number_after("/proc/self/status", "VmHWM:", 0) * 1024; }
 uint64_t anonymous_bytes() { return number_after("/proc/self/status", "RssAnon:", 0) * 1024; }
 
 }  // namespace ng
