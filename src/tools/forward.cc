@@ -71,7 +71,7 @@ ForwardInputs read_inputs(const std::string& path) {
 int forward_command(const Options& options) {
   check(!options.input.empty() && !options.output.empty(), "forward needs --input and --output");
   const ForwardInputs inputs = read_inputs(options.input);
-  const std::unique_ptr<Opened> opened = open_for(options);
+  const std::unique_ptr<Opened> opened = open_session(options);
   LineWriter writer(options.output);
   ForwardOutputs outputs;
   outputs.hidden = [&](const Tensor& hidden) {
