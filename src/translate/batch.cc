@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t kRowsInFlight = 128;   // without a given number of sentences
 constexpr int64_t kEncodeTokens = 4096;  // of one encode, unless one source is longer
-constexpr long kPrefillRows = 128;       // of a prompt in one step
+constexpr long kPrefillRows = 128;       // of a prompt in one step, where sizes follow the request
 
 // A search that is under way. Rows whose scores nobody needs yet wait in `pending`, so that known
 // ids (prompts, forced ids) run together with the first row that chooses.
@@ -48,12 +48,19 @@ class Running {
     }
   }
 
-  // Rows of a long prompt that go ahead of the step that chooses.
-  bool has_prefill() const { return static_cast<long>(pending_.size() - choosing_) > kPrefillRows; }
-  void take_prefill(std::vector<DecodeRow>& rows) {
-    for (long i = 0; i < kPrefillRows; ++i) rows.push_back(pending_[static_cast<size_t>(i)].row());
+  // How many rows of a long prompt go ahead of the step that chooses, next: 0 when the others fit
+  // into that step.
+  long prefill() const {
+    const auto known = static_cast<long>(pending_.size() - choosing_);
+    const StaticSizes& sizes = session_.sizes();
+    if (sizes.slots == 0) return known > kPrefillRows ? kPrefillRows : 0;
+    const bool fit = static_cast<int64_t>(pending_.size()) <= sizes.beams;
+    return fit ? 0 : std::min<long>(known, sizes.prefill_rows);
   }
-  void drop_prefill() { pending_.erase(pending_.begin(), pending_.begin() + kPrefillRows); }
+  void take_prefill(std::vector<DecodeRow>& rows) {
+    for (long i = 0; i < prefill(); ++i) rows.push_back(pending_[static_cast<size_t>(i)].row());
+  }
+  void drop_prefill() { pending_.erase(pending_.begin(), pending_.begin() + prefill()); }
 
   void take_rows(std::vector<DecodeRow>& rows) {
     for (const Pending& pending : pending_) rows.push_back(pending.row());
@@ -135,9 +142,11 @@ class Batch {
   }
 
  private:
+  bool has_room(const Job& job, size_t in_flight, int64_t rows) const;
   void admit();
   void start(std::span<Job* const> jobs);
   void prefill();
+  bool needs_full_rows(const StepNeeds& needs) const;
   void choose(bool full_rows);
 
   Session& session_;
@@ -148,11 +157,40 @@ class Batch {
   std::vector<std::unique_ptr<Running>> running_;
 };
 
+// Why the modules of a static target cannot run the job, "" if they can.
+std::string beyond_sizes(const StaticSizes& sizes, const Job& job) {
+  if (sizes.slots == 0) return "";
+  const auto source = static_cast<int64_t>(job.source.size());
+  const auto target = static_cast<int64_t>(job.search.max_length());
+  const auto beams = static_cast<int64_t>(job.search.beams());
+  const char* const kAdvice = "ask for less, or compile the checkpoint with a larger";
+  if (source > sizes.source) {
+    return fmt::format("{} source ids, the bundle's modules take {}: {} --source-lengths", source,
+                       sizes.source, kAdvice);
+  }
+  if (target > sizes.target) {
+    return fmt::format("max_length {}, the bundle's modules take {}: {} --target-length", target,
+                       sizes.target, kAdvice);
+  }
+  if (beams > sizes.beams) {
+    return fmt::format("num_beams {}, the bundle's modules take {}: {} --beams", beams, sizes.beams,
+                       kAdvice);
+  }
+  return "";
+}
+
 // What a job may come to need at most.
 uint64_t needed_bytes(const Session& session, const Job& job) {
   const auto steps = static_cast<int64_t>(job.search.max_length());
   return session.memory_bytes(static_cast<int64_t>(job.source.size())) +
          session.cache_bytes(steps * job.search.beams());
+}
+
+bool Batch::has_room(const Job& job, size_t in_flight, int64_t rows) const {
+  const int64_t slots = session_.sizes().slots;
+  if (slots > 0 && in_flight >= static_cast<size_t>(slots)) return false;
+  if (options_.sentences > 0) return in_flight < static_cast<size_t>(options_.sentences);
+  return slots > 0 || in_flight == 0 || rows + job.search.beams() <= kRowsInFlight;
 }
 
 void Batch::admit() {
@@ -164,11 +202,13 @@ void Batch::admit() {
   for (const auto& running : running_) reserved += needed_bytes(session_, running->job());
   while (next_ < order_.size()) {
     Job& job = jobs_[order_[next_]];
+    job.error = beyond_sizes(session_.sizes(), job);
+    if (!job.error.empty()) {
+      ++next_;
+      continue;
+    }
     const size_t in_flight = running_.size() + fresh.size();
-    const bool fits = options_.sentences > 0
-                          ? in_flight < static_cast<size_t>(options_.sentences)
-                          : in_flight == 0 || rows + job.search.beams() <= kRowsInFlight;
-    if (!fits) break;
+    if (!has_room(job, in_flight, rows)) break;
     const uint64_t needed = needed_bytes(session_, job), available = available_memory();
     if (reserved + needed > available) {
       if (in_flight > 0) break;  // later, alone
@@ -201,7 +241,7 @@ void Batch::start(std::span<Job* const> jobs) {
 
 void Batch::prefill() {
   for (const auto& running : running_) {
-    while (!running->done() && running->has_prefill()) {
+    while (!running->done() && running->prefill() > 0) {
       std::vector<DecodeRow> rows;
       StepResult ignored;
       running->take_prefill(rows);
@@ -211,18 +251,33 @@ void Batch::prefill() {
   }
 }
 
+// Edits that raise scores need whole rows, and more of them than a static target gives candidates.
+bool Batch::needs_full_rows(const StepNeeds& needs) const {
+  const int64_t given = session_.sizes().candidates;
+  return needs.full_row || (given > 0 && static_cast<int64_t>(needs.k) > given);
+}
+
 // One step of all searches that want candidates, or of those that want whole rows.
 void Batch::choose(bool full_rows) {
   std::vector<DecodeRow> rows;
   std::vector<std::pair<Running*, size_t>> parts;
   int64_t k = 0;
   for (const auto& running : running_) {
-    if (running->done() || running->job().search.next().full_row != full_rows) continue;
+    if (running->done() || needs_full_rows(running->job().search.next()) != full_rows) continue;
     parts.emplace_back(running.get(), rows.size());
     running->take_rows(rows);
     k = std::max<int64_t>(k, running->job().search.next().k);
   }
   if (parts.empty()) return;
+  if (full_rows && !session_.has_logits()) {
+    for (auto& [running, first] : parts) {
+      running->job().error = fmt::format(
+          "its settings (a repetition_penalty below 1, more than {} candidates) need the scores of "
+          "all ids: compile the checkpoint with --with-logits",
+          session_.sizes().candidates);
+    }
+    return;
+  }
   StepResult result;
   session_.step(rows, full_rows ? Wanted::logits : Wanted::candidates, k, result);
   for (auto& [running, first] : parts) {

@@ -74,7 +74,22 @@ bool counts(const Source& source, size_t i) { return source.mask.empty() || sour
 
 }  // namespace
 
-Session::Session(Phases phases, Device& device) : source_(std::move(phases)), device_(device) {
+Session::Session(Phases phases, Device& device)
+    : vocabulary_(phases.vocabulary),
+      pad_(phases.pad),
+      load_([phases, &device](const std::string& name) {
+        return device.load(phases.artifact(name), phases.weight);
+      }) {
+  phase("encode");
+  phase("decode");
+}
+
+Session::Session(StaticPhases phases)
+    : vocabulary_(phases.vocabulary),
+      pad_(phases.pad),
+      sizes_(phases.sizes),
+      has_logits_(phases.logits),
+      load_(std::move(phases.load)) {
   phase("encode");
   phase("decode");
 }
@@ -85,10 +100,13 @@ Session::Phase& Session::phase(const std::string& name) {
   auto& loaded = phases_[name];
   if (loaded) return *loaded;
   auto made = std::make_unique<Phase>();
-  made->executable = device_.load(source_.artifact(name), source_.weight);
+  check(name != "logits" || has_logits_,
+        "this needs the scores of all ids, which the bundle's modules do not give: compile it with "
+        "--with-logits");
+  made->executable = load_(name);
   const auto& inputs = made->executable->inputs();
   const auto& outputs = made->executable->outputs();
-  check_ports(name, {inputs, outputs}, source_.vocabulary,
+  check_ports(name, {inputs, outputs}, vocabulary_,
               [&](const std::string& state) { return states_.has(state); });
   made->inputs.resize(inputs.size());
   made->outputs.resize(outputs.size());
@@ -104,7 +122,7 @@ Session::Phase& Session::phase(const std::string& name) {
 }
 
 int32_t Session::position_of(int32_t id, int64_t index) const {
-  const auto pad = static_cast<int32_t>(source_.pad);
+  const auto pad = static_cast<int32_t>(pad_);
   return id == pad ? pad : static_cast<int32_t>(pad + 1 + index);
 }
 
@@ -118,7 +136,7 @@ void Session::pack(const Source& source, size_t offset, const Memory& memory, bo
     int64_t before = 0;  // ids so far that are no padding
     for (size_t i = 0; i < source.ids.size(); ++i) {
       const int32_t position = position_of(source.ids[i], before);
-      before += source.ids[i] == source_.pad ? 0 : 1;
+      before += source.ids[i] == pad_ ? 0 : 1;
       if (counts(source, i) != counted || (!counted && !masked)) continue;
       packed.add(source.ids[i], position, memory, first, counted ? index++ : -1);
       packed.order.push_back(offset + i);
@@ -142,7 +160,8 @@ std::vector<Memory> Session::encode(std::span<const Source> sources, Tensor* hid
   PackedSources packed;
   size_t offset = 0;
   for (size_t s = 0; s < sources.size(); ++s) {
-    memories[s].start = memory_rows_.take(memories[s].length);
+    // A slot of a static target is a run that holds the longest source.
+    memories[s].start = memory_rows_.take(run_of(memories[s].length));
     pack(sources[s], offset, memories[s], hidden != nullptr, packed);
     offset += sources[s].ids.size();
   }
@@ -164,7 +183,9 @@ std::vector<Memory> Session::encode(std::span<const Source> sources, Tensor* hid
   return memories;
 }
 
-void Session::release(const Memory& memory) { memory_rows_.give(memory.start, memory.length); }
+void Session::release(const Memory& memory) {
+  memory_rows_.give(memory.start, run_of(memory.length));
+}
 
 void Session::step(std::span<const DecodeRow> rows, Wanted wanted, int64_t k, StepResult& out) {
   const auto count = static_cast<int64_t>(rows.size());
@@ -194,7 +215,7 @@ void Session::step(std::span<const DecodeRow> rows, Wanted wanted, int64_t k, St
   run.input("cache_index") = index.argument({count});
   run.input("memory_start") = start.argument({count, 1});
   run.input("memory_length") = memory_length.argument({count});
-  out.k = wanted == Wanted::logits ? source_.vocabulary : k;
+  out.k = wanted == Wanted::logits ? vocabulary_ : k;
   out.ids.clear();
   if (wanted == Wanted::candidates) {
     run.output("scores") = result(out.scores, DType::f32, {count, k});

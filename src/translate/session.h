@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "bundle/static_sizes.h"
 #include "translate/states.h"
 
 namespace ng {
@@ -50,14 +51,27 @@ struct Phases {
   WeightSource weight;
 };
 
+// The same for a static target, whose executables (translate/buckets.h) keep the states themselves.
+struct StaticPhases {
+  int64_t vocabulary = 0, pad = 1;
+  StaticSizes sizes;
+  bool logits = false;  // whole rows can be had
+  std::function<std::unique_ptr<Executable>(const std::string& phase)> load;
+};
+
 class Session {
  public:
   // The device must outlive the session.
   Session(Phases phases, Device& device);
+  explicit Session(StaticPhases phases);
   ~Session();
 
-  int64_t vocabulary() const { return source_.vocabulary; }
-  int64_t pad() const { return source_.pad; }
+  // What a static target was built for; all zeros where memory follows the request.
+  const StaticSizes& sizes() const { return sizes_; }
+  bool has_logits() const { return has_logits_; }
+
+  int64_t vocabulary() const { return vocabulary_; }
+  int64_t pad() const { return pad_; }
 
   // The row of the position table for the id at `index` of a sequence of decoder ids or, where the
   // ids before it may hold padding, with `index` ids that are no padding before it
@@ -83,12 +97,18 @@ class Session {
  private:
   struct Phase;
   struct PackedSources;
+  // Rows of memory that a source of that length takes.
+  int32_t run_of(int32_t length) const {
+    return sizes_.slots > 0 ? static_cast<int32_t>(sizes_.source) : length;
+  }
   Phase& phase(const std::string& name);
   void pack(const Source& source, size_t offset, const Memory& memory, bool masked,
             PackedSources& packed) const;
 
-  Phases source_;
-  Device& device_;
+  int64_t vocabulary_, pad_;
+  StaticSizes sizes_;
+  bool has_logits_ = true;
+  std::function<std::unique_ptr<Executable>(const std::string& phase)> load_;
   std::map<std::string, std::unique_ptr<Phase>> phases_;
   States states_;
   RowRuns memory_rows_, cache_rows_;

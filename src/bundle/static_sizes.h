@@ -1,0 +1,24 @@
+// For which sizes are the modules of a static target built?
+#pragma once
+
+#include <cstdint>
+
+namespace ng {
+
+// What the modules of a bundle for a static target share (docs/neuron.md).
+struct StaticSizes {
+  int64_t slots = 0;                  // sentences in memory at once
+  int64_t beams = 0;                  // rows of a sentence in a step that chooses
+  int64_t prefill_rows = 0;           // rows of a sentence in a prefill
+  int64_t source = 0;                 // tokens of the longest source: rows of a slot
+  int64_t target = 0;                 // positions that a row may read: the longest output
+  int64_t candidates = 0;             // k of a step; 0: the host finds them in whole rows
+  int64_t vocabulary = 0, width = 0;  // of the logits, of the hidden states
+  bool operator==(const StaticSizes&) const = default;
+
+  // One more than the beams of every slot can fill: what unused rows write to.
+  int64_t cache_rows() const { return slots * beams * target + 1; }
+  int32_t sink() const { return static_cast<int32_t>(cache_rows() - 1); }
+};
+
+}  // namespace ng
