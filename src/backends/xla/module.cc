@@ -113,10 +113,11 @@ void read_aliases(const hlo::Module& module, ModuleInterface& found) {
     found.aliases.push_back({output, parameter});
   }
   check(found.aliases.size() == count, "{} aliases for {} states", found.aliases.size(), count);
+  std::set<std::string_view> inputs;
+  for (const Port& port : found.inputs) inputs.insert(port.name);
   for (const Port& port : found.outputs) {
-    const bool taken = std::any_of(found.inputs.begin(), found.inputs.end(),
-                                   [&](const Port& input) { return input.name == port.name; });
-    check(!taken, "output '{}' has the name of an input that is no state", shown(port.name));
+    check(!inputs.contains(port.name), "output '{}' has the name of an input that is no state",
+          shown(port.name));
   }
 }
 
