@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "ir/evaluation.h"
-#include "ir/interpret.h"
 #include "ir/sums.h"
 #include "tensor/math.h"
 
@@ -107,10 +106,10 @@ void multiply(const float* a, int64_t rows, const Matrix& b, float* out, ThreadP
 }
 
 Results evaluate_dot(const Evaluation& e) {
+  const Type wide{DType::f32, e.in[0].type.shape};
+  const Tensor widened = evaluate_convert({e.node, e.in.first(1), {wide}, e.threads})[0];
+  const Elements<float> a(widened);
   const Type &left = e.in[0].type, &right = e.in[1].type;
-  const Node widen{Op::convert, {}, {}, {Type{DType::f32, left.shape}}};
-  const Tensor wide = evaluate(widen, e.in.first(1), {}, e.threads)[0];
-  const Elements<float> a(wide);
   const int64_t m = left.size(-2), k = left.size(-1), n = right.size(-2);
   const size_t bytes = static_cast<size_t>(n * k) * byte_size(right.dtype);
   const int64_t batch = element_count(Shape(left.shape.begin(), left.shape.end() - 2));
