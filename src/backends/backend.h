@@ -15,8 +15,9 @@ namespace ng {
 // What a device wants of the compiler; written into the manifest by name.
 struct Target {
   std::string_view name;
-  bool fused;   // the fuse pass runs
-  bool packed;  // matrices are laid out in panels
+  bool fused;          // the fuse pass runs
+  bool packed;         // matrices are laid out in panels
+  bool fixed = false;  // shapes are: it gets modules (docs/neuron.md), not graphs
 };
 
 // Bytes bound to one input or output for one run. `type` is exact: a counted dimension has the size
@@ -64,7 +65,8 @@ class Device {
 };
 
 struct DeviceOptions {
-  int threads = 0;  // 0: available_threads()
+  int threads = 0;     // 0: available_threads()
+  std::string plugin;  // of pjrt: the library's path
 };
 
 struct Backend {

@@ -43,16 +43,22 @@ DType dtype_at(const Json& parent, std::string_view what) {
   return dtype;
 }
 
+// FOLDER/NAME.END with a name of `letters`.
+bool lies_in(std::string_view name, std::string_view folder, std::string_view end,
+             std::string_view letters) {
+  if (!name.starts_with(folder) || !name.ends_with(end) || name.size() > 100) return false;
+  if (name.size() <= folder.size() + end.size()) return false;
+  name = name.substr(folder.size(), name.size() - folder.size() - end.size());
+  return name.find_first_not_of(letters) == std::string_view::npos;
+}
+
 // A name in the files table leads to a file of the bundle and nowhere else.
 void check_file_name(const std::string& name, std::string_view what) {
-  constexpr std::string_view kBegin = "graphs/", kEnd = ".txt";
-  bool good = name.starts_with(kBegin) && name.ends_with(kEnd) && name.size() <= 100 &&
-              name.size() > kBegin.size() + kEnd.size();
-  for (size_t i = kBegin.size(); good && i < name.size() - kEnd.size(); ++i) {
-    good = name[i] >= 'a' && name[i] <= 'z';
-  }
-  check(good || name == kTokenizerName, "{}: '{}' is no name of a file in a bundle", what,
-        shown(name));
+  constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz";
+  constexpr std::string_view kModule = "abcdefghijklmnopqrstuvwxyz0123456789-";
+  const bool good = lies_in(name, "graphs/", ".txt", kLetters) ||
+                    lies_in(name, "hlo/", ".pb", kModule) || name == kTokenizerName;
+  check(good, "{}: '{}' is no name of a file in a bundle", what, shown(name));
 }
 
 std::string_view text_of(const MappedFile& file) {
@@ -90,6 +96,7 @@ Bundle Bundle::open(const Path& path) {
   bundle.path_ = path;
   bundle.read_manifest();
   bundle.read_facts();
+  bundle.read_modules();
   bundle.open_files();
   return bundle;
 }
@@ -132,6 +139,34 @@ void Bundle::read_facts() {
         "{}: \"eos\" must hold 1 to 64 ids", what);
   for (const Json& id : *eos) {
     facts_.eos.push_back(number_at(Json{{"eos", id}}, "eos", facts_.vocabulary - 1, what));
+  }
+}
+
+// "modules" and their "sizes" are there where the target is static.
+void Bundle::read_modules() {
+  constexpr int64_t kMost = int64_t{1} << 24;
+  constexpr size_t kMostModules = 500;
+  const std::string what = where(kManifestName);
+  if (!manifest_.contains("modules")) return;
+  const Json& sizes = object_at(manifest_, "sizes", what);
+  for (const auto& [key, field] : kStaticFields) {
+    sizes_.*field = number_at(sizes, key, kMost, what);
+  }
+  check(sizes_.slots > 0 && sizes_.beams > 0 && sizes_.source > 0 && sizes_.target > 0 &&
+            sizes_.slots <= kMost / sizes_.beams / sizes_.target &&
+            sizes_.vocabulary == facts_.vocabulary,
+        "{}: its \"sizes\" do not fit each other", what);
+  const Json& modules = manifest_.at("modules");
+  check(modules.is_array() && modules.size() <= kMostModules,
+        "{}: \"modules\" must be a list of at most {}", what, kMostModules);
+  for (const Json& row : modules) {
+    check(row.is_object(), "{}: a module is no object", what);
+    Module module{text_at(row, "name", what), text_at(row, "phase", what),
+                  number_at(row, "sentences", sizes_.slots, what),
+                  number_at(row, "rows", kMost, what)};
+    check(module.sentences > 0 && module.rows > 0, "{}: module '{}' is empty", what,
+          shown(module.name));
+    modules_.push_back(std::move(module));
   }
 }
 
@@ -200,6 +235,10 @@ std::string_view Bundle::file(const std::string& name) const {
   const auto found = files_.find(name);
   check(found != files_.end(), "{}: has no {}", path_.string(), shown(name));
   return text_of(*found->second);
+}
+
+std::string_view Bundle::module(const std::string& name) const {
+  return file(fmt::format("hlo/{}.pb", name));
 }
 
 std::string_view Bundle::artifact(const std::string& phase) const {

@@ -12,11 +12,12 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/progress.h"
+#include "bundle/static_sizes.h"
 #include "tensor/tensor.h"
 
 namespace ng {
 
-inline constexpr int64_t kBundleVersion = 1;
+inline constexpr int64_t kBundleVersion = 2;
 inline constexpr std::string_view kTokenizerName = "tokenizer/tokenizer.bin";
 
 // A directory with a manifest.json and a weights.bin, or the evident rest of one (manifest.sha256,
@@ -42,6 +43,12 @@ class Bundle {
     std::string sha256;
   };
 
+  // A module of a static target: so many sentences with so many rows (or tokens) each.
+  struct Module {
+    std::string name, phase;
+    int64_t sentences = 0, rows = 0;
+  };
+
   // Checks the version, the manifest's hash, every file's size and the hash of all but the weights.
   // User error: no bundle, made by another version, damaged.
   static Bundle open(const Path& path);
@@ -56,7 +63,12 @@ class Bundle {
   const std::string& licence() const { return licence_; }
   DType dtype() const { return dtype_; }  // of the matrices
 
-  std::string_view artifact(const std::string& phase) const;  // unknown: User
+  // Of a target whose memory follows the request (no modules): the phase's graph. Unknown: User.
+  std::string_view artifact(const std::string& phase) const;
+  // Of a static target: for what sizes its modules are, which there are, and a module's HLO.
+  const StaticSizes& sizes() const { return sizes_; }
+  const std::vector<Module>& modules() const { return modules_; }
+  std::string_view module(const std::string& name) const;
   bool has_tokenizer() const { return files_.contains(std::string(kTokenizerName)); }
   std::string_view tokenizer_bytes() const;
 
@@ -72,6 +84,7 @@ class Bundle {
   Bundle() = default;
   void read_manifest();
   void read_facts();
+  void read_modules();
   void open_files();
   void read_weight(const std::string& name, const Json& row);
   void check_layout() const;
@@ -83,6 +96,8 @@ class Bundle {
   DType dtype_ = DType::f32;
   Json manifest_;
   Facts facts_;
+  StaticSizes sizes_;
+  std::vector<Module> modules_;
   std::map<std::string, File> files_;
   File weights_file_;
   std::map<std::string, StoredWeight> weights_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 namespace ng {
 
@@ -20,5 +21,16 @@ struct StaticSizes {
   int64_t cache_rows() const { return slots * beams * target + 1; }
   int32_t sink() const { return static_cast<int32_t>(cache_rows() - 1); }
 };
+
+// How the manifest names them.
+inline constexpr std::pair<const char*, int64_t StaticSizes::*> kStaticFields[] = {
+    {"slots", &StaticSizes::slots},
+    {"beams", &StaticSizes::beams},
+    {"prefill_rows", &StaticSizes::prefill_rows},
+    {"source", &StaticSizes::source},
+    {"target", &StaticSizes::target},
+    {"candidates", &StaticSizes::candidates},
+    {"vocabulary", &StaticSizes::vocabulary},
+    {"width", &StaticSizes::width}};
 
 }  // namespace ng

@@ -72,10 +72,15 @@ bool is_key(const std::string& name) {
 
 std::string key_of(const std::map<std::string, std::string>& hashes,
                    const CompileOptions& options) {
-  const Json key = {{"build", kBuildId},
-                    {"dtype", name(options.dtype)},
-                    {"sources", hashes},
-                    {"target", options.target}};
+  Json key = {{"build", kBuildId},
+              {"dtype", name(options.dtype)},
+              {"sources", hashes},
+              {"target", options.target}};
+  const StaticOptions& modules = options.modules;
+  if (find_backend(options.target).target.fixed) {
+    key["modules"] = {modules.batches,       modules.source_lengths,    modules.beams,
+                      modules.target_length, modules.device_candidates, modules.with_logits};
+  }
   return sha256(key.dump());
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backends/backend.h"
+#include "backends/xla/emit_hlo.h"
 #include "base/error.h"
 #include "bundle/bundle.h"
 #include "compile/prepare.h"
@@ -15,12 +16,12 @@ namespace ng {
 namespace {
 
 struct Lowered {
-  std::map<std::string, std::string> texts;  // by phase
+  std::map<std::string, std::string> files;  // of the bundle, by name
   Graph prepare{"prepare"};
 };
 
-Lowered lower_phases(const Model& model, const CompileOptions& options) {
-  const Target& target = find_backend(options.target).target;
+// A graph a phase, for any size of request.
+Lowered lower_phases(const Model& model, const CompileOptions& options, const Target& target) {
   LoweringOptions lowering;
   lowering.weight_dtype = options.dtype;
   lowering.fused = target.fused;
@@ -28,10 +29,33 @@ Lowered lower_phases(const Model& model, const CompileOptions& options) {
   Lowered lowered;
   for (const std::string_view phase : kPhases) {
     const Split split = lower(model.build(phase, capacities(model)), lowering);
-    lowered.texts[std::string(phase)] = print(split.phase);
+    lowered.files[fmt::format("graphs/{}.txt", phase)] = print(split.phase);
     merge_prepare(lowered.prepare, split.prepare);
   }
   return lowered;
+}
+
+// Modules for the sizes that were asked for.
+Lowered lower_modules(const Model& model, const StaticOptions& options) {
+  Lowered lowered;
+  for (const PlannedModule& module : plan_modules(options)) {
+    const Split split = lower_module(model, module, options);
+    lowered.files[fmt::format("hlo/{}.pb", module.name)] = emit_hlo(split.phase, Dialect::xla);
+    merge_prepare(lowered.prepare, split.prepare);
+  }
+  return lowered;
+}
+
+void describe_modules(const Model& model, const StaticOptions& options, Json& manifest) {
+  const StaticSizes sizes = static_sizes(model, options);
+  for (const auto& [key, field] : kStaticFields) manifest["sizes"][key] = sizes.*field;
+  manifest["modules"] = Json::array();
+  for (const PlannedModule& module : plan_modules(options)) {
+    manifest["modules"].push_back({{"name", module.name},
+                                   {"phase", module.phase},
+                                   {"sentences", module.sentences},
+                                   {"rows", module.rows}});
+  }
 }
 
 Json hashed_sources(const Checkpoint& checkpoint, const CompileOptions& options,
@@ -121,7 +145,7 @@ void check_room(const Path& out, uint64_t bytes) {
 uint64_t other_bytes(const Lowered& lowered, const std::string& tokenizer) {
   constexpr uint64_t kManifestBase = 64 << 10, kManifestRow = 512;
   uint64_t bytes = tokenizer.size() + kManifestBase + kManifestRow * lowered.prepare.outputs.size();
-  for (const auto& [phase, text] : lowered.texts) bytes += text.size();
+  for (const auto& [phase, text] : lowered.files) bytes += text.size();
   return bytes;
 }
 
@@ -169,7 +193,11 @@ void compile(const Checkpoint& checkpoint, const CompileOptions& options, const 
              Progress& progress) {
   BundleWriter writer(out, options.force);  // first: it refuses an `out` that exists
   const Model model = open_model(checkpoint);
-  const Lowered lowered = lower_phases(model, options);
+  const Target& target = find_backend(options.target).target;
+  StaticOptions modules = checked(options.modules);
+  modules.dtype = options.dtype;
+  const Lowered lowered =
+      target.fixed ? lower_modules(model, modules) : lower_phases(model, options, target);
   const std::string tokenizer = tokenizer_of(checkpoint, model, progress);
   const uint64_t bytes = prepared_bytes(lowered.prepare);
   const uint64_t whole = bytes + other_bytes(lowered, tokenizer);
@@ -181,9 +209,8 @@ void compile(const Checkpoint& checkpoint, const CompileOptions& options, const 
   if (!tokenizer.empty()) writer.add_file(std::string(kTokenizerName), tokenizer);
   progress.say(fmt::format("licence: {}", manifest["licence"].get<std::string>()));
   manifest["sources"] = hashed_sources(checkpoint, options, progress);
-  for (const auto& [phase, text] : lowered.texts) {
-    writer.add_file(fmt::format("graphs/{}.txt", phase), text);
-  }
+  if (target.fixed) describe_modules(model, modules, manifest);
+  for (const auto& [name, bytes_of_file] : lowered.files) writer.add_file(name, bytes_of_file);
   ThreadPool threads(options.threads > 0 ? options.threads : available_threads());
   progress.begin("writing weights", bytes);
   write_prepared(lowered.prepare, checkpoint_rows(checkpoint, model.weights), writer,

@@ -8,12 +8,13 @@
 #include "base/progress.h"
 #include "bundle/bundle.h"
 #include "checkpoint/checkpoint.h"
-#include "models/model.h"
+#include "compile/static_modules.h"
 
 namespace ng {
 
 struct CompileOptions {
   std::string target = "cpu";
+  StaticOptions modules;     // of a static target; its dtype is the one below
   DType dtype = DType::f32;  // f32 or bf16: of the matrices
   bool force = false;        // an existing bundle is replaced
   int threads = 0;           // 0: available_threads()

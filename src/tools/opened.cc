@@ -1,6 +1,8 @@
 #include "tools/opened.h"
 
+#include <charconv>
 #include <chrono>
+#include <sstream>
 #include <tuple>
 
 #include "base/error.h"
@@ -15,6 +17,77 @@ Json times(const std::vector<double>& seconds, const Options& options) {
   return seconds;
 }
 
+// "1,8"
+std::vector<int64_t> numbers(const char* flag, const std::string& text) {
+  std::vector<int64_t> found;
+  std::istringstream in(text);
+  for (std::string part; std::getline(in, part, ',');) {
+    int64_t value = 0;
+    const auto [stop, error] = std::from_chars(part.data(), part.data() + part.size(), value);
+    check(error == std::errc() && stop == part.data() + part.size(),
+          "{} {}: whole numbers with commas between them", flag, shown(text));
+    found.push_back(value);
+  }
+  return found;
+}
+
+// "cpu", "pjrt:PLUGIN.so"
+struct DeviceName {
+  std::string target, plugin;
+};
+DeviceName device_of(const std::string& text) {
+  const size_t colon = text.find(':');
+  DeviceName name{text.substr(0, colon), colon == std::string::npos ? "" : text.substr(colon + 1)};
+  check((name.target == "pjrt") == !name.plugin.empty(),
+        "--device {}: cpu, reference or pjrt:PLUGIN.so", shown(text));
+  return name;
+}
+
+// The device that options name, or the one that the bundle was compiled for.
+std::unique_ptr<Device> open_device(const Options& options, const Bundle& bundle) {
+  const DeviceName named =
+      options.device.empty() ? DeviceName{bundle.target(), ""} : device_of(options.device);
+  check(named.target == bundle.target(),
+        "--device {}: {} was compiled for {}; compile the checkpoint with --target {}",
+        shown(options.device), bundle.path().string(), bundle.target(), named.target);
+  check(bundle.target() != "pjrt" || !named.plugin.empty(),
+        "{} was compiled for pjrt: say which plugin runs it with --device pjrt:PLUGIN.so",
+        bundle.path().string());
+  DeviceOptions device;
+  device.threads = static_cast<int>(options.threads);
+  device.plugin = named.plugin;
+  return find_backend(named.target).open(device);
+}
+
+// A phase of a static target: its modules, which the device loads when they are needed.
+std::unique_ptr<Executable> load_modules(const Opened& opened, const std::string& phase) {
+  std::vector<Bucket> buckets;
+  for (const Bundle::Module& module : opened.bundle.modules()) {
+    if (module.phase != phase) continue;
+    buckets.push_back({module.name, module.sentences, module.rows, [&opened, name = module.name] {
+                         return opened.device->load(opened.bundle.module(name),
+                                                    [&opened](const std::string& weight) {
+                                                      return opened.bundle.weight(weight);
+                                                    });
+                       }});
+  }
+  check(!buckets.empty(), "{}: has no modules for {}: it is damaged", opened.bundle.path().string(),
+        phase);
+  return bucketed(phase, std::move(buckets), opened.bundle.sizes(), *opened.executions);
+}
+
+std::unique_ptr<Session> open_modules(const Opened& opened) {
+  StaticPhases phases;
+  phases.vocabulary = opened.bundle.facts().vocabulary;
+  phases.pad = opened.bundle.facts().pad;
+  phases.sizes = opened.bundle.sizes();
+  for (const Bundle::Module& module : opened.bundle.modules()) {
+    phases.logits = phases.logits || module.phase == "logits";
+  }
+  phases.load = [&opened](const std::string& phase) { return load_modules(opened, phase); };
+  return std::make_unique<Session>(std::move(phases));
+}
+
 }  // namespace
 
 double seconds_now() {
@@ -24,7 +97,16 @@ double seconds_now() {
 
 CompileOptions compile_options(const Options& options) {
   CompileOptions compile;
-  compile.target = options.target;
+  const bool by_device = !options.device.empty() && !options.is_given("--target");
+  compile.target = by_device ? device_of(options.device).target : options.target;
+  compile.modules.batches = numbers("--batch", options.batches);
+  compile.modules.source_lengths = numbers("--source-lengths", options.source_lengths);
+  compile.modules.beams = options.beams;
+  compile.modules.target_length = options.target_length;
+  check(options.topk == "device" || options.topk == "host", "--topk {}: device or host",
+        shown(options.topk));
+  compile.modules.device_candidates = options.topk == "device";
+  compile.modules.with_logits = options.with_logits;
   check(options.dtype == "f32" || options.dtype == "bf16", "--dtype {}: f32 or bf16",
         shown(options.dtype));
   compile.dtype = options.dtype == "bf16" ? DType::bf16 : DType::f32;
@@ -65,10 +147,12 @@ std::unique_ptr<Opened> open_session(const Options& options) {
   std::optional<CachedBundle> cached;
   Bundle bundle = open_bundle(options, cached);
   auto opened =
-      std::unique_ptr<Opened>(new Opened{std::move(cached), std::move(bundle), {}, {}, {}, 0});
-  const Backend& backend = find_backend(opened->bundle.target());
-  opened->device = backend.open({static_cast<int>(options.threads)});
-  opened->session = std::make_unique<Session>(phases_of(opened->bundle), *opened->device);
+      std::unique_ptr<Opened>(new Opened{std::move(cached), std::move(bundle), {}, {}, {}, {}, 0});
+  opened->device = open_device(options, opened->bundle);
+  opened->executions = std::make_unique<Executions>();
+  opened->session = opened->bundle.modules().empty()
+                        ? std::make_unique<Session>(phases_of(opened->bundle), *opened->device)
+                        : open_modules(*opened);
   opened->load_seconds = seconds_now() - start;
   return opened;
 }

@@ -8,6 +8,7 @@
 #include "compile/cache.h"
 #include "text/tokenizer.h"
 #include "tools/options.h"
+#include "translate/buckets.h"
 #include "translate/generation_options.h"
 #include "translate/session.h"
 
@@ -17,6 +18,7 @@ struct Opened {
   std::optional<CachedBundle> cached;  // keeps it in use
   Bundle bundle;
   std::unique_ptr<Device> device;
+  std::unique_ptr<Executions> executions;  // of a static target's modules
   std::unique_ptr<Session> session;
   GenerationOptions defaults;
   double load_seconds = 0;
