@@ -73,7 +73,8 @@ StoredTensors open_tensors(const Path& path) {
   check(MappedFile::open(path)->bytes().size() > 1024 ||
             !read_file(path, 1024).starts_with("version https://git-lfs"),
         "{}: is a git-lfs pointer, not the file itself: run git lfs pull", path.string());
-  return path.extension() == ".safetensors" ? open_safetensors(path) : open_torch_zip(path);
+  return map_tensors(path,
+                     path.extension() == ".safetensors" ? parse_safetensors : parse_torch_zip);
 }
 
 // A shard is a file beside its index and nowhere else.
