@@ -34,6 +34,17 @@ def safetensors(path, **tensors):
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
+def change_safetensors(path, change):
+    """Every tensor's bytes become change(name, bytes), as many."""
+    bytes_ = bytearray(path.read_bytes())
+    begin = 8 + struct.unpack("<Q", bytes_[:8])[0]
+    for name, stored in json.loads(bytes_[8:begin]).items():
+        if name != "__metadata__":
+            first, last = (begin + offset for offset in stored["data_offsets"])
+            bytes_[first:last] = change(name, bytes(bytes_[first:last]))
+    path.write_bytes(bytes_)
+
+
 def setUpModule():
     global FOLDER, BUNDLE
     FOLDER = tempfile.TemporaryDirectory()
@@ -149,6 +160,8 @@ class CommandLine(Demo):
                                 (("compile", "/nonexistent", "-o", "/tmp/x"), "/nonexistent"),
                                 (("inspect", DEMO, "--graph", "encode", "--stage", "no"), "no"),
                                 (("generate", self.bundle, "--batch", "0"), "--batch"),
+                                (("bogus",), 'there is no command "bogus"; the commands are compile, '),
+                                (("forward", self.bundle, "--batch", "2"), "--batch"),
                                 (("translate", self.bundle, "--beam", "65"), "beam")):
             code, _, error = run(*arguments)
             self.assertEqual(code, 1, (arguments, error))
@@ -162,11 +175,35 @@ class CommandLine(Demo):
             byte = file.read(1)
             file.seek(100_000)
             file.write(bytes([byte[0] ^ 1]))
+        tensors = json.loads((damaged / "manifest.json").read_text())["tensors"]
+        name = next(name for name, stored in tensors.items()
+                    if stored["offset"] <= 100_000 < stored["offset"] + stored["bytes"])
         code, _, error = run("verify", damaged, "--quiet")
         self.assertEqual(code, 3, error)
-        self.assertIn("bytes", error)
+        self.assertIn("level bytes", error)
+        self.assertIn(f"'{name}' does not have the hash", error)
         code, _, _ = run("verify", self.bundle, "--reference", DEMO, "--sentences", 2, "--quiet")
         self.assertEqual(code, 0)
+
+    def test_verify_names_the_layer_whose_weight_is_not_the_references(self):
+        def scaled(tensor, data):
+            if tensor != "model.decoder.layers.0.fc1.weight":
+                return data
+            values = struct.unpack(f"<{len(data) // 4}f", data)
+            return struct.pack(f"<{len(values)}f", *(1.01 * value for value in values))
+
+        checkpoint, reference = self.own / "true", self.own / "reference"
+        run("make-checkpoint", "--shape", "tiny", "--format", "safetensors", "--dtype", "f32", checkpoint)
+        subprocess.run(["cp", "-r", checkpoint, reference], check=True)
+        change_safetensors(reference / "model.safetensors", scaled)
+        code, _, error = run("compile", checkpoint, "-o", self.own / "bundle", "--quiet")
+        self.assertEqual(code, 0, error)
+        code, out, error = run("verify", self.own / "bundle", "--reference", reference, "--sentences", 1,
+                               "--json", "--quiet")
+        self.assertEqual(code, 3, error)
+        self.assertIn("level build: model.decoder.layers.0.fc1.weight", error)
+        findings = json.loads(out)["findings"]
+        self.assertEqual(next(f["where"] for f in findings if f["level"] == "precision"), "decoder.0")
 
     def test_inspect_prints_graphs_that_change_from_pass_to_pass(self):
         stages = [run("inspect", DEMO, "--graph", "decode", "--stage", stage)[1]
@@ -184,6 +221,27 @@ class CommandLine(Demo):
         self.assertEqual(len(told["generate_seconds"]), 2)
         self.assertGreater(told["output_tokens"], 0)
 
+    def test_forward_and_verify_tell_stats_too(self):
+        stats = self.own / "stats.json"
+        safetensors(self.own / "in", input_ids=[[8047, 194, 2]], decoder_input_ids=[[2, 8057]])
+        forward = ("forward", self.bundle, "--input", self.own / "in", "--output")
+        self.assertEqual(run(*forward, self.own / "once")[0], 0)
+        code, _, error = run(*forward, self.own / "twice", "--warmup", 1, "--repeat", 2, "--stats", stats)
+        self.assertEqual(code, 0, error)
+        self.assertEqual((self.own / "once").read_bytes(), (self.own / "twice").read_bytes())
+        told = json.loads(stats.read_text())
+        self.assertEqual((len(told["generate_seconds"]), told["input_tokens"], told["output_tokens"]), (2, 3, 2))
+        code, _, error = run("verify", self.bundle, "--sentences", 1, "--stats", stats)
+        self.assertEqual(code, 0, error)
+        self.assertIn("kernels: 1 of 1 sentences, ", error)
+        told = json.loads(stats.read_text())
+        self.assertGreater(told["generate_seconds"], 0)
+        self.assertGreater(min(told["input_tokens"], told["peak_rss_bytes"], told["anonymous_bytes"]), 0)
+
+    def test_help_says_what_a_command_takes(self):
+        self.assertRegex(run("compile", "--help")[1].decode(), r"MODEL_DIR TEXT REQUIRED +checkpoint directory")
+        self.assertIn("BUNDLE or MODEL_DIR", run("verify", "--help")[1].decode())
+
     def test_options_at_their_limits(self):
         for option, good, bad, word in (("--beam", (1, 64), (65, -1), "64"),
                                         ("--n-best", (1, 2), (0, 3, 65), "--n-best"),
@@ -199,16 +257,16 @@ class CommandLine(Demo):
         self.assertIn("--n-best 3 needs at least as many beams, there are 2: add --beam 3", error)
 
     def test_forward_takes_rows_at_the_limit(self):
+        run("make-checkpoint", "--shape", "tiny", self.own / "tiny", "--quiet")  # 74 MB of logits
         for name, other in (("input_ids", "decoder_input_ids"), ("decoder_input_ids", "input_ids")):
             for length in (8192, 8193):
-                if (name, length) == ("decoder_input_ids", 8192):
-                    continue  # 8,192 rows of logits
+                (self.own / "out").unlink(missing_ok=True)
                 rows = {name: [[5] * length], other: [[2]]}
                 if name == "input_ids":
                     rows["attention_mask"] = [[1] + [0] * (length - 1)]
                 safetensors(self.own / "in", **rows)
-                code, _, error = run("forward", self.bundle, "--input", self.own / "in", "--output",
-                                     self.own / "out")
+                code, _, error = run("forward", self.own / "tiny", "--input", self.own / "in", "--output",
+                                     self.own / "out", "--quiet")
                 self.assertEqual(code, int(length > 8192), error)
                 self.assertEqual((self.own / "out").exists(), length <= 8192)
                 if length > 8192:
