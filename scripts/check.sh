@@ -7,32 +7,46 @@ cd "$(dirname "$0")/.." || exit 1
 exec </dev/null
 export PATH=/usr/bin:/bin:$PATH  # Debian's tools, whatever else is installed
 
-passed=0 failed=0 summary='' logs=() recording=''
+passed=0 failed=0 skipped=0 summary='' logs=() recording=''
 
-# Adds up what a log says of single tests: GoogleTest, unittest, or a line "N passed, N failed".
+# Adds up what a log says of single tests (passed, failed, skipped): GoogleTest, unittest, or a line
+# "N passed, N failed" that may go on ", N skipped".
 count() {
   awk '/\[  PASSED  \] [0-9]+ test/ { sub(/.*PASSED  \] /, ""); good += $1 }
        /\[  FAILED  \] .* \([0-9]+ ms\)$/ { ++bad }
        /^Ran [0-9]+ tests? in/ { ran += $2 }
-       /^FAILED \(/ { gsub(/[^0-9]+/, " "); for (i = 1; i <= NF; i++) wrong += $i }
-       /^([a-z]+: )?[0-9]+ passed, [0-9]+ failed$/ { good += $(NF - 3); bad += $(NF - 1) }
-       END { print good + ran - wrong, bad + wrong }' "$1"
+       /\[  SKIPPED \] [0-9]+ test/ { sub(/.*SKIPPED \] /, ""); left += $1 }
+       /^(OK|FAILED) \(/ {
+         for (i = split($0, part, /[(,]/); i > 1; i--) {
+           number = part[i]
+           gsub(/[^0-9]/, "", number)
+           if (part[i] ~ /skipped/) { left += number; ran -= number } else wrong += number
+         }
+       }
+       /^([a-z ]+: )?[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$/ {
+         if (sub(/ skipped$/, "")) { left += $NF; sub(/, [0-9]+$/, "") }
+         good += $(NF - 3); bad += $(NF - 1)
+       }
+       END { print good + ran - wrong, bad + wrong, left + 0 }' "$1"
 }
 
-# part NAME COMMAND...: shows the command's output, times it, counts it.
+# part NAME COMMAND...: shows the command's output, times it, counts it. What counts nothing and ends
+# well is one pass; what only skips is none.
 part() {
-  local name=$1 start=$SECONDS log good bad status
+  local name=$1 start=$SECONDS log good bad left status
   shift
   printf '\n== %s\n' "$name"
   mkdir -p build/logs
   log=build/logs/${name//[^a-z0-9]/-}.log
   "$@" 2>&1 | tee "$log"
   status=${PIPESTATUS[0]}
-  read -r good bad < <(count "$log")
+  read -r good bad left < <(count "$log")
   if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
-  if [ "$status" -eq 0 ] && [ "$((good + bad))" -eq 0 ]; then good=1; fi
-  passed=$((passed + good)) failed=$((failed + bad))
-  summary+=$(printf '%-32s %5d s %7d passed %5d failed' "$name" $((SECONDS - start)) "$good" "$bad")$'\n'
+  if [ "$status" -eq 0 ] && [ "$((good + bad + left))" -eq 0 ]; then good=1; fi
+  passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + left))
+  summary+=$(printf '%-32s %5d s %7d passed %5d failed' "$name" $((SECONDS - start)) "$good" "$bad")
+  if [ "$left" -gt 0 ]; then summary+=$(printf ' %5d skipped' "$left"); fi
+  summary+=$'\n'
   if [ -n "$recording" ]; then
     case "$name" in build* | unit* | clang*) ;; *) logs+=("$log") ;; esac
     record
@@ -103,8 +117,8 @@ run_check() {
   part "make-checkpoint" python check scripts/check_checkpoint.py
   part "tokens" python check scripts/check_tokens.py --cases 250
   part "tokens, self-test" python check scripts/check_tokens.py --self-test --cases 240
-  part "tokens, demo model" python check scripts/check_demo.py --sentences 100
-  part "tokenizer" python check scripts/check_tokenizer.py --models demo,fixture
+  part "demo model, 1000 sentences" python check scripts/check_demo.py --sentences 1000
+  part "tokenizer, all models" python check scripts/check_tokenizer.py
   tracer_hlo
 }
 
@@ -112,7 +126,7 @@ speed() {  # float32 of 600M beside torch
   local folder status=0
   folder=$(mktemp -d "${TMPDIR:-/var/tmp}/neuroglot-speed.XXXXXX")
   build/release/neuroglot make-checkpoint --quiet --shape nllb-200-distilled-600M --seed 3 "$folder/600M"
-  python check benchmarks/against_torch.py "$folder/600M" || status=$?
+  python check benchmarks/against_torch.py "$folder/600M" --new 8 || status=$?
   rm -rf "$folder"
   return $status
 }
@@ -129,12 +143,25 @@ run_full() {
   tracer_hlo
   part "full size" python check scripts/check_size.py
   part "speed, 600M" speed
+  part "build tokenizer benchmark" build release tokenizer_benchmark &&
+    part "speed, tokenizer" python3 scripts/check_tokenizer_speed.py
   part "fresh Debian" scripts/fresh.sh
   part "newest from PyPI" scripts/venv.sh check-newest &&
     part "tokens, newest" python check-newest scripts/check_tokens.py --cases 2000 --column newest
   part "make-checkpoint" python check scripts/check_checkpoint.py
   part "make-checkpoint, 600M" python check scripts/check_checkpoint.py --dtype f16 \
     --shape nllb-200-distilled-600M
+}
+
+# A log's lines of versions and seeds, which come first, and its last 11, without counts of progress.
+excerpt() {
+  grep -vE '^WARNING|^[0-9]+ cases, [0-9]+ s$' "$1" | awk '
+    { line[NR] = $0 }
+    END {
+      for (i = 1; i <= NR; i++) {
+        if (i > NR - 11 || (line[i] ~ /(torch|transformers) [0-9]/ && heads++ < 2)) print line[i]
+      }
+    }'
 }
 
 # What each part took and ended with, seeds and versions among it, into docs/verification.md: after
@@ -144,7 +171,7 @@ record() {
   {
     printf '```\n%s```\n' "$summary"
     for log in "${logs[@]}"; do
-      printf '\n%s\n\n```\n%s\n```\n' "$(basename "$log" .log)" "$(grep -v '^WARNING' "$log" | tail -n 12)"
+      printf '\n%s\n\n```\n%s\n```\n' "$(basename "$log" .log)" "$(excerpt "$log")"
     done
   } | python3 scripts/record.py "make check-full"
 }
@@ -160,5 +187,7 @@ for name in "$@"; do
     *) echo "usage: scripts/check.sh test|check|full ..." >&2; exit 1 ;;
   esac
 done
-printf '\n%s%d passed, %d failed\n' "$summary" "$passed" "$failed"
+printf '\n%s' "$summary"
+if [ "$skipped" -gt 0 ]; then printf '%d skipped\n' "$skipped"; fi
+printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -7,7 +7,7 @@ For the demo's model and every BPE model of ../shared/data: tokenizer.json as tr
 makes it, and sentencepiece.bpe.model alone; of the demo's also the form of the hub's own file and a
 fine-tune with added tokens. Ids must be equal on each line, in both dialects, with and without special
 tokens; ids must decode to the same text. A process for each model, as many as there are cores. Ends
-with `N passed, N failed`."""
+with `tokenizer: N passed, N failed`."""
 import argparse
 import concurrent.futures
 import json
@@ -22,7 +22,10 @@ import tempfile
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # each model has a process of its own
 import sentencepiece  # noqa: E402
+import transformers  # noqa: E402
 from transformers import AddedToken, AutoTokenizer  # noqa: E402
+
+import shared as shared_data  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TAGS = ["</s>", "<s>", "<pad>", "<unk>", "<mask>", "fra_Latn", "eng_Latn", "</s", " <mask> ", "_Latn",
@@ -223,21 +226,22 @@ def check_model(name, program, shared, seed):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", default=ROOT / "build/release/tokenize_lines")
-    parser.add_argument("--shared", type=pathlib.Path,
-                        default=os.environ.get("NEUROGLOT_SHARED", ROOT.parent / "shared"))
+    parser.add_argument("--shared", type=pathlib.Path, default=shared_data.SHARED)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--models", default=",".join(MODELS), help="which of the models, by name")
     options = parser.parse_args()
-    print("seed", options.seed)
+    names = options.models.split(",")
+    shared_data.need("tokenizer", options.shared / "data/text", *(options.shared / MODELS[name] for name in names))
+    print(f"transformers {transformers.__version__}, sentencepiece {sentencepiece.__version__}; seed {options.seed}")
     passed = failed = 0
     with concurrent.futures.ProcessPoolExecutor(os.cpu_count()) as processes:
-        jobs = [processes.submit(check_model, name, options.program, pathlib.Path(options.shared), options.seed)
-                for name in options.models.split(",")]
+        jobs = [processes.submit(check_model, name, options.program, options.shared, options.seed)
+                for name in names]
         for job in jobs:
             report = job.result()
             print("\n".join(report.text), flush=True)
             passed, failed = passed + report.passed, failed + report.failed
-    print(f"{passed} passed, {failed} failed")
+    print(f"tokenizer: {passed} passed, {failed} failed")
     sys.exit(failed > 0)
 
 

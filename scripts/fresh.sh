@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Do README's two commands work on a fresh Debian 12 that has only make and git? Runs them word for
-# word in a debootstrapped folder, once as root and once as a user with sudo, on a clone of what is
-# committed, and writes the times to docs/verification.md. Needs root or sudo; about 5 GB below
-# $TMPDIR (default /var/tmp).
+# Do README's first commands work on a fresh Debian 12 that has only make and git? Runs `make demo`,
+# `make test` and the first translation word for word in a debootstrapped folder, once as root and
+# once as a user with sudo, on a clone of what is committed, and writes the times to
+# docs/verification.md. Needs root or sudo; about 5 GB below $TMPDIR (default /var/tmp).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ "$(id -u)" -ne 0 ]; then exec sudo --preserve-env=TMPDIR,http_proxy "$0" "$@"; fi
 
-mapfile -t commands < <(sed -nE 's/^(\$ )?(make (demo|test)\b.*)$/\2/p' README.md | awk '!seen[$0]++')
-if [ "${#commands[@]}" -ne 2 ]; then
-  echo "fresh: README.md must show 'make demo' and 'make test', once each" >&2
+mapfile -t commands < <(
+  sed -nE 's/^(\$ )?(make (demo|test)\b.*)$/\2/p; s/^\$ (echo .*\| neuroglot translate .*)$/\1/p' README.md |
+    awk '!seen[$0]++')
+if [ "${#commands[@]}" -ne 3 ] || [ "${commands[0]}" != "make demo" ]; then
+  echo "fresh: README.md must show 'make demo', 'make test' and 'echo … | neuroglot translate …', once each" >&2
   exit 1
 fi
 
@@ -28,18 +30,19 @@ bootstrap() {
   cp /etc/resolv.conf "$folder/base/etc/resolv.conf"
 }
 
-# inside ROOT USER COMMAND: the mounts are gone when the command ends.
+# inside ROOT USER COMMAND: the mounts are gone when the command ends. `make demo` leaves the program
+# in build/release, where README's reader has it on PATH.
 inside() {
   unshare --mount bash -c '
     mount -t proc proc "$0/proc"
     exec chroot --userspec="$1" "$0" env -i HOME="$2" USER="$1" LANG=C.UTF-8 ${http_proxy:+http_proxy="$http_proxy"} \
-      PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+      PATH="$2/neuroglot/build/release:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
       bash -c "cd && cd neuroglot && $3" </dev/null' "$1" "$2" "$(home "$2")" "$3"
 }
 home() { if [ "$1" = root ]; then echo /root; else echo "/home/$1"; fi; }
 
 failed=0
-try() {  # try USER: both commands in a system of its own
+try() {  # try USER: all commands in a system of its own
   local root="$folder/$1" start status log command
   cp -a "$folder/base" "$root"
   if [ "$1" != root ]; then
@@ -50,10 +53,10 @@ try() {  # try USER: both commands in a system of its own
   git -c advice.detachedHead=false clone -q --no-hardlinks . "$root$(home "$1")/neuroglot"
   chroot "$root" chown -R "$1:$1" "$(home "$1")/neuroglot"
   for command in "${commands[@]}"; do
-    log=build/logs/fresh-$1-$(echo "$command" | tr -c 'a-z\n' '-').log
+    log=build/logs/fresh-$1-$(echo "$command" | tr -cs 'a-z\n' '-' | cut -c -40).log
     start=$SECONDS status=0
     inside "$root" "$1" "$command" >"$log" 2>&1 || status=$?
-    echo "| $1 | \`$command\` | $([ $status -eq 0 ] && echo works || echo "exit status $status") | $((SECONDS - start)) s |" |
+    echo "| $1 | \`${command//|/\\|}\` | $([ $status -eq 0 ] && echo works || echo "exit status $status") | $((SECONDS - start)) s |" |
       tee -a "$folder/rows"
     if [ $status -ne 0 ]; then failed=1; tail -n 60 "$log" >&2; fi
   done

@@ -104,7 +104,7 @@ def model_of(case, noise=0.0):
 
 def run(case, request, noise=0.0):
     """The rows' results as [[{"ids", "score"}]], or a reason for an error."""
-    model = model_of(case, noise)
+    model, nothing_left = model_of(case, noise), []
     options = {k: v for k, v in request.items() if k not in ("input_ids", "decoder_input_ids")}
     defaults = {k: getattr(model.generation_config, k)
                 for k in ("forced_bos_token_id", "forced_eos_token_id", "num_beams",
@@ -113,19 +113,12 @@ def run(case, request, noise=0.0):
     extra = dict(options)
     if "decoder_input_ids" in request:
         extra["decoder_input_ids"] = torch.tensor(request["decoder_input_ids"])
-    nothing_left = []
 
     def watch(ids, scores):
         nothing_left.append(bool((scores == -float("inf")).all(dim=-1).any()))
         return scores
 
-    criteria = model._get_stopping_criteria
-
-    def remember(generation_config, **kwargs):
-        model.longest = generation_config.max_length
-        return criteria(generation_config=generation_config, **kwargs)
-
-    model._get_stopping_criteria = remember
+    remember_longest(model)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -137,8 +130,23 @@ def run(case, request, noise=0.0):
     warned = any("Unfeasible" in str(w.message) for w in caught)
     if model.too_few or (model.options["num_beams"] == 1 and any(nothing_left)):
         return "too few tokens", warned
+    return rows_of(out, request, model.options["eos_token_id"]), warned
+
+
+def remember_longest(model):
+    """Makes `generate` leave the limit that it works with in `model.longest`."""
+    criteria = model._get_stopping_criteria
+
+    def remember(generation_config, **kwargs):
+        model.longest = generation_config.max_length
+        return criteria(generation_config=generation_config, **kwargs)
+
+    model._get_stopping_criteria = remember
+
+
+def rows_of(out, request, ends):
+    """What `generate` returned as [[{"ids", "score"}]], or a reason for an error."""
     scores = out.get("sequences_scores")
-    ends = model.options["eos_token_id"]
     ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
     prompt = 1
     if "decoder_input_ids" in request:
@@ -149,10 +157,10 @@ def run(case, request, noise=0.0):
         stop = next((t for t in range(prompt, len(ids)) if ids[t] in ends), len(ids) - 1)
         score = 0.0 if scores is None else scores[i].item()
         if score < DEAD:
-            return "too few sequences", warned
+            return "too few sequences"
         results.append({"ids": ids[:stop + 1], "score": float(f"{score:.8g}")})
     per_row = len(results) // len(request["input_ids"])
-    return [results[i:i + per_row] for i in range(0, len(results), per_row)], warned
+    return [results[i:i + per_row] for i in range(0, len(results), per_row)]
 
 
 def some_ids(rng, vocab, most):

@@ -89,8 +89,7 @@ def make_model(rng, directory):
 
 def random_config(rng):
     head_dim = pick(rng, HEAD_SIZES)
-    most = max(1, 144 // head_dim)
-    d_model = head_dim * integer(rng, -(-4 // head_dim), max(most, -(-4 // head_dim)))
+    d_model = head_dim * integer(rng, -(-4 // head_dim), max(2, 144 // head_dim))
     heads = [h for h in range(1, d_model + 1) if d_model % h == 0 and d_model // h <= 128]
     vocab = integer(rng, 8, 40) if chance(rng, 0.1) else integer(rng, 30, min(1500, 16 * d_model))
     pad, eos, start = special_ids(rng, vocab)

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """How large is neuroglot, and is it within its budget?
 
-Prints the lines of C++ without tests (comments too, blank lines not) a folder, and the counts of
-nouns, ops and command line options. Fails when the total is over the budget of the step being
-built, a file has more than 400 lines, or a function body more than 40 that are not blank.
+Prints the lines of C++ in src/ without tests (comments too, blank lines not) a folder, and the counts
+of nouns, ops and command line options. Fails when the total is over the budget of the step being
+built, or when anywhere, tests and Python included, a file has more than 400 lines or a function body
+more than 40 that are not blank.
 """
+import ast
 import re
 import sys
 from collections import Counter
@@ -14,6 +16,7 @@ STEP = 6
 BUDGETS = {1: 4000, 2: 5500, 3: 9000, 4: 11500, 5: 14000, 6: 16000}
 FILE_LINES, FUNCTION_LINES, NOUNS = 400, 40, 18
 SUFFIXES = (".cc", ".h", ".inc", ".def")
+FOLDERS = ("src", "tests", "benchmarks", "scripts")
 TEST = re.compile(r"_test\.|/test_")  # x_test.cc, damage_for_test.h, test_run.h
 
 TOKENS = re.compile(
@@ -71,19 +74,33 @@ def functions(text):
     return found
 
 
+def python_functions(text):
+    """The same of Python; a docstring counts, as a comment inside a body does."""
+    lines = text.splitlines()
+    return [(node.lineno, node.name,
+             sum(1 for line in lines[node.body[0].lineno - 1:node.end_lineno] if line.strip()))
+            for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+
+
+def too_long(name, text):
+    """What is wrong with the sizes of one file."""
+    count = len(text.splitlines())
+    if count > FILE_LINES:
+        yield f"{name}: {count} lines, at most {FILE_LINES}"
+    for line, title, size in (python_functions if name.endswith(".py") else functions)(text):
+        if size > FUNCTION_LINES:
+            yield f"{name}:{line}: {title} has {size} lines, at most {FUNCTION_LINES}"
+
+
 def report(root, step=STEP):
     """Prints the tables; returns the list of problems."""
     problems, folders = [], Counter()
-    for path in sorted(p for p in (root / "src").rglob("*") if p.suffix in SUFFIXES):
+    paths = [path for folder in FOLDERS for path in (root / folder).rglob("*")]
+    for path in sorted(path for path in paths if path.suffix in (*SUFFIXES, ".py")):
         name, text = path.relative_to(root).as_posix(), path.read_text()
-        count = len(text.splitlines())
-        code = sum(1 for line in text.splitlines() if line.strip())
-        if not TEST.search(name):
-            folders["/".join(name.split("/")[1:-1])] += code
-        if count > FILE_LINES:
-            problems.append(f"{name}: {count} lines, at most {FILE_LINES}")
-        problems += [f"{name}:{line}: {title} has {size} lines, at most {FUNCTION_LINES}"
-                     for line, title, size in functions(text) if size > FUNCTION_LINES]
+        if name.startswith("src/") and not TEST.search(name):
+            folders["/".join(name.split("/")[1:-1])] += sum(1 for line in text.splitlines() if line.strip())
+        problems += too_long(name, text)
     for folder in sorted(folders):
         print(f"{folders[folder]:7} {folder}")
     print(f"{folders.total():7} lines of C++, budget {BUDGETS[step]} (step {step})")

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv/NAME from scripts/requirements-NAME.txt and prints what it holds.
-# Run again it does nothing; interrupted, or with other requirements, it starts over.
+# Run again it does nothing; interrupted, or with other requirements, it starts over, and where
+# a requirement is open (>=) once a day.
 set -euo pipefail
 
 name=${1:?usage: scripts/venv.sh NAME, where scripts/requirements-NAME.txt exists}
@@ -14,7 +15,12 @@ mkdir -p "$root/.venv"
 exec 9>"$root/.venv/$name.lock"
 flock 9
 
-if ! cmp -s "$wanted" "$stamp"; then
+is_current() {
+  cmp -s "$wanted" "$stamp" &&
+    { ! grep -q '^[^#]*>=' "$wanted" || [ -n "$(find "$stamp" -mmin -1440)" ]; }
+}
+
+if ! is_current; then
   rm -rf "$home"
   python3 -m venv "$home"
   pip=("$home/bin/python" -m pip --disable-pip-version-check --quiet)

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -32,17 +33,6 @@ def safetensors(path, **tensors):
         data += struct.pack(f"<{len(flat)}i", *flat)
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
-
-
-def change_safetensors(path, change):
-    """Every tensor's bytes become change(name, bytes), as many."""
-    bytes_ = bytearray(path.read_bytes())
-    begin = 8 + struct.unpack("<Q", bytes_[:8])[0]
-    for name, stored in json.loads(bytes_[8:begin]).items():
-        if name != "__metadata__":
-            first, last = (begin + offset for offset in stored["data_offsets"])
-            bytes_[first:last] = change(name, bytes(bytes_[first:last]))
-    path.write_bytes(bytes_)
 
 
 def setUpModule():
@@ -75,6 +65,46 @@ class Demo(unittest.TestCase):
 
 
 class CommandLine(Demo):
+    def test_paths_that_cannot_be_used_are_the_users_errors(self):
+        loop = self.own / "loop"
+        loop.symlink_to(loop)
+        for path in ("x" * 300, "y/" * 2500, loop, loop / "model", self.own / ("z" * 300)):
+            for command in (["inspect", path], ["translate", path, *LANGUAGES],
+                            ["compile", DEMO, "-o", path if path != loop else loop / "out", "--quiet"]):
+                code, _, error = run(*command)
+                self.assertEqual(code, 1, error)
+                self.assertNotIn("internal", error)
+                self.assertLess(len(error), 12000)
+
+    def test_forward_does_not_ask_for_generation_options(self):
+        model = self.own / "model"
+        shutil.copytree(DEMO, model)
+        generation = json.loads((model / "generation_config.json").read_text())
+        (model / "generation_config.json").write_text(json.dumps({**generation, "do_sample": True}))
+        code, _, error = run("compile", model, "-o", self.own / "bundle")
+        self.assertEqual(code, 0)
+        self.assertIn('"do_sample" is true', error)
+        safetensors(self.own / "in", input_ids=[[4, 5, 2]], decoder_input_ids=[[2]])
+        code, _, error = run("forward", self.own / "bundle", "--input", self.own / "in",
+                             "--output", self.own / "out")
+        self.assertEqual(code, 0, error)
+        code, _, error = run("generate", self.own / "bundle", stdin=b'{"input_ids": [4, 2]}\n')
+        self.assertEqual(code, 1)
+        self.assertIn('"do_sample" is true', error)
+
+    def test_text_commands_name_m2m100s_files(self):
+        model = self.own / "model"
+        code, _, error = run("make-checkpoint", "--shape", "tiny", model)
+        self.assertEqual(code, 0, error)
+        (model / "tokenizer.json").unlink()
+        (model / "vocab.json").write_text("{}")
+        code, out, error = run("generate", model, stdin=b'{"input_ids": [4, 2], "max_length": 3}\n')
+        self.assertEqual(code, 0, error)
+        self.assertIn("vocab.json and sentencepiece.bpe.model are M2M100's", error)
+        code, _, error = run("translate", model, *LANGUAGES, stdin=b"x\n")
+        self.assertEqual(code, 1)
+        self.assertIn("M2M100's vocab.json and sentencepiece.bpe.model, which are not read", error)
+
     def test_one_line_in_one_line_out(self):
         lines = b"Hello.\r\n\n  \t\n  Where is Tom?  \nlast line without end"
         code, out, _ = run("translate", self.bundle, *LANGUAGES, stdin=lines)
@@ -162,48 +192,19 @@ class CommandLine(Demo):
                                 (("generate", self.bundle, "--batch", "0"), "--batch"),
                                 (("bogus",), 'there is no command "bogus"; the commands are compile, '),
                                 (("forward", self.bundle, "--batch", "2"), "--batch"),
-                                (("translate", self.bundle, "--beam", "65"), "beam")):
+                                (("translate", self.bundle, "--beam", "65"), "beam"),
+                                (("inspect", DEMO, "--graph", "encode", "--json"), "--json"),
+                                (("inspect", self.bundle, "--graph", "encode", "--check"), "--check"),
+                                (("inspect", DEMO, "--stage", "fuse"), "--graph"),
+                                (("inspect", DEMO, "--without", "fuse"), "--graph"),
+                                (("inspect", DEMO, "--check"), "--check"),
+                                (("inspect", self.bundle, "--dtype", "bf16"), "--dtype bf16"),
+                                (("generate", self.bundle, "--target", "reference"), "--target"),
+                                (("detokenize", self.bundle, "--lang", "xx"), "xx"),
+                                (("tokenize", self.bundle, "--dialect", "sentencepiece", "--special"), "--special")):
             code, _, error = run(*arguments)
             self.assertEqual(code, 1, (arguments, error))
             self.assertIn(word, error)
-
-    def test_verify_names_a_damaged_tensor_and_exits_with_3(self):
-        damaged = Path(self.folder.name) / "damaged"
-        subprocess.run(["cp", "-r", self.bundle, damaged], check=True)
-        with open(damaged / "weights.bin", "r+b") as file:
-            file.seek(100_000)
-            byte = file.read(1)
-            file.seek(100_000)
-            file.write(bytes([byte[0] ^ 1]))
-        tensors = json.loads((damaged / "manifest.json").read_text())["tensors"]
-        name = next(name for name, stored in tensors.items()
-                    if stored["offset"] <= 100_000 < stored["offset"] + stored["bytes"])
-        code, _, error = run("verify", damaged, "--quiet")
-        self.assertEqual(code, 3, error)
-        self.assertIn("level bytes", error)
-        self.assertIn(f"'{name}' does not have the hash", error)
-        code, _, _ = run("verify", self.bundle, "--reference", DEMO, "--sentences", 2, "--quiet")
-        self.assertEqual(code, 0)
-
-    def test_verify_names_the_layer_whose_weight_is_not_the_references(self):
-        def scaled(tensor, data):
-            if tensor != "model.decoder.layers.0.fc1.weight":
-                return data
-            values = struct.unpack(f"<{len(data) // 4}f", data)
-            return struct.pack(f"<{len(values)}f", *(1.01 * value for value in values))
-
-        checkpoint, reference = self.own / "true", self.own / "reference"
-        run("make-checkpoint", "--shape", "tiny", "--format", "safetensors", "--dtype", "f32", checkpoint)
-        subprocess.run(["cp", "-r", checkpoint, reference], check=True)
-        change_safetensors(reference / "model.safetensors", scaled)
-        code, _, error = run("compile", checkpoint, "-o", self.own / "bundle", "--quiet")
-        self.assertEqual(code, 0, error)
-        code, out, error = run("verify", self.own / "bundle", "--reference", reference, "--sentences", 1,
-                               "--json", "--quiet")
-        self.assertEqual(code, 3, error)
-        self.assertIn("level build: model.decoder.layers.0.fc1.weight", error)
-        findings = json.loads(out)["findings"]
-        self.assertEqual(next(f["where"] for f in findings if f["level"] == "precision"), "decoder.0")
 
     def test_inspect_prints_graphs_that_change_from_pass_to_pass(self):
         stages = [run("inspect", DEMO, "--graph", "decode", "--stage", stage)[1]
@@ -243,7 +244,7 @@ class CommandLine(Demo):
         self.assertIn("BUNDLE or MODEL_DIR", run("verify", "--help")[1].decode())
 
     def test_options_at_their_limits(self):
-        for option, good, bad, word in (("--beam", (1, 64), (65, -1), "64"),
+        for option, good, bad, word in (("--beam", (1, 64), (65, -1, 0, "0x2", "02", "+2", "2.0", ""), "64"),
                                         ("--n-best", (1, 2), (0, 3, 65), "--n-best"),
                                         ("--max-source-tokens", (3, 8192), (2, 8193), "8192")):
             beams = () if option == "--beam" else ("--beam", 2)
@@ -255,6 +256,38 @@ class CommandLine(Demo):
                 self.assertIn(word, error)
         _, error = self.translate(b"Tea.\n", "--beam", 2, "--n-best", 3, code=1)
         self.assertIn("--n-best 3 needs at least as many beams, there are 2: add --beam 3", error)
+
+    def test_forward_refuses_masks_that_leave_nothing_or_are_bool(self):
+        target = self.own / "out"
+        safetensors(self.own / "in", input_ids=[[5, 2]], attention_mask=[[0, 0]], decoder_input_ids=[[2]])
+        forward = ("forward", self.bundle, "--input", self.own / "in", "--output", target)
+        code, _, error = run(*forward)
+        self.assertEqual((code, target.exists()), (1, False), error)
+        self.assertIn("mask", error)
+        data = (self.own / "in").read_bytes()
+        header = json.loads(data[8:8 + int.from_bytes(data[:8], "little")])
+        header["attention_mask"].update(dtype="BOOL", data_offsets=[8, 10])
+        header["decoder_input_ids"]["data_offsets"] = [10, 14]
+        text = json.dumps(header).encode()
+        (self.own / "in").write_bytes(struct.pack("<Q", len(text)) + text + data[-20:-12] + b"\1\1" + data[-4:])
+        code, _, error = run(*forward)
+        self.assertEqual((code, target.exists()), (1, False), error)
+        self.assertIn("attention_mask", error)
+
+    def test_numbers_beyond_their_limits_are_refused_and_not_cut(self):
+        for option, value in (("--seed", 1 << 63), ("--seed", -1), ("--seed", 10 ** 30), ("--shards", 1 << 64)):
+            code, _, error = run("make-checkpoint", "--shape", "tiny", option, value, self.own / "out")
+            self.assertEqual((code, (self.own / "out").exists()), (1, False))
+            self.assertIn(f"{option}: {value} is no whole number from ", error)
+
+    def test_tokenize_and_detokenize_tell_of_every_bad_line(self):
+        code, _, error = run("tokenize", self.bundle, stdin=b"fine\na\xff\n")
+        self.assertEqual((code, error), (0, "warning: line 2: invalid UTF-8 is read as U+FFFD\n"))
+        vocabulary = json.loads(run("inspect", self.bundle, "--json")[1])["vocabulary"]
+        code, out, error = run("detokenize", self.bundle, stdin=f"8047\n{vocabulary}\n{vocabulary - 1}\n".encode())
+        self.assertEqual((code, out.count(b"\n")), (1, 3))
+        self.assertIn(f"error: line 2: {vocabulary} is no token id: the vocabulary has {vocabulary}\n", error)
+        self.assertTrue(error.endswith("1 of 3 lines failed: 2\n"))
 
     def test_forward_takes_rows_at_the_limit(self):
         run("make-checkpoint", "--shape", "tiny", self.own / "tiny", "--quiet")  # 74 MB of logits

@@ -5,6 +5,7 @@ import re
 import select
 import shutil
 import subprocess
+import time
 import unittest
 
 from command_line import DEMO, LANGUAGES, NEUROGLOT, Demo, run, setUpModule, tearDownModule  # noqa: F401
@@ -85,6 +86,39 @@ class Lines(Demo):
             self.assertEqual(set(answer["translations"][0]), {"text", "score", "finish_reason"})
         self.assertTrue(error.endswith("4 of 15 lines failed: 10, 11, 12, 13\n"), error)
 
+    def test_a_numbers_id_comes_back_as_it_was_written(self):
+        numbers = ("0", "-0", "1.0", "1.10", "1E2", "123456789012345678901234567890", "-1e-7", "0.1e1")
+        lines = [f'{{"text": "id", "x\\"": 1, "id" : {n} }}' for n in numbers]
+        lines += [f'{{"a": {{"id": 5}}, "\\u0069d":\t{n}}}' for n in numbers]
+        lines += [f'{{"id":{n},"text":"Why?"}}' for n in numbers]
+        out, _ = self.translate("\n".join(lines).encode(), "--jsonl", code=1)
+        found = [re.match(r'\{"id":([^,]+),"(error|translations)":', line).groups() for line in out.decode().splitlines()]
+        self.assertEqual(found, [(n, what) for what in ("error", "error", "translations") for n in numbers])
+        for line in out.splitlines():
+            json.loads(line)
+
+    def test_jsonl_reads_invalid_utf8_and_nul_as_text_does(self):
+        lines = [b'{"id": "\xff", "text": "I like\0 tea\xc3."}', b'{"id": 7, "text": "Why?"}', b'\xff']
+        out, error = self.translate(b"\n".join(lines), "--jsonl", code=1)
+        answers = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual([answer.get("id") for answer in answers], ["\ufffd", 7, None])
+        plain, _ = self.translate(b"I like\0 tea\xc3.\n")
+        self.assertEqual(answers[0]["translations"][0]["text"].encode() + b"\n", plain)
+        self.assertEqual(re.findall(r"warning: line (\d+): invalid UTF-8 is read as U\+FFFD", error), ["1", "3"])
+
+    def test_blank_lines_are_answered_as_documented(self):
+        blanks = b"\n  \t\n \xc2\xa0\r\n"
+        self.assertEqual(self.translate(blanks)[0], blanks)
+        self.assertEqual(self.translate(blanks, "--scores")[0], b"0\t\n0\t  \t\n0\t \xc2\xa0\r\n")
+        self.assertEqual(self.translate(b" \n", "--beam", 2, "--n-best", 2)[0], b"1 |||   ||| 0\n" * 2)
+        out, error = self.translate(b" \n\n", "--jsonl", code=1)
+        self.assertEqual([set(json.loads(line)) for line in out.splitlines()], [{"error"}] * 2)
+        self.assertTrue(error.endswith("2 of 2 lines failed: 1, 2\n"))
+        out, _ = self.translate(b'{"text": " "}\n', "--jsonl")
+        self.assertEqual(json.loads(out), {"translations": [{"text": " ", "score": 0, "finish_reason": "eos"}]})
+        code, out, _ = run("generate", self.bundle, stdin=b" \n")
+        self.assertEqual((code, set(json.loads(out))), (1, {"error"}))
+
     def test_n_best_and_scores_are_printed_as_promised(self):
         lines = [b"I like tea.", b"", b"  Where is Tom?\r"]
         plain = self.translate(b"\n".join(lines), "--beam", 3)[0].decode().split("\n")
@@ -128,12 +162,31 @@ class Lines(Demo):
     def test_what_is_complete_comes_out_when_input_pauses(self):
         with subprocess.Popen([NEUROGLOT, "translate", self.bundle, *LANGUAGES], stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE, bufsize=0) as process:
-            for line in (b"I like tea.\n", b"Why?\nA half", b" line.\n"):
+            # The first waits for the model too. The pause that is promised has 50 ms; a busy machine gets 2 s.
+            for line, most in ((b"I like tea.\n", 30), (b"Why?\nA half", 2), (b" line.\n", 2)):
+                begin = time.monotonic()
                 process.stdin.write(line)
-                self.assertTrue(select.select([process.stdout], [], [], 30)[0], line)
+                self.assertTrue(select.select([process.stdout], [], [], most)[0], f"{line}: nothing in {most} s")
+                print(f"{line}: {(time.monotonic() - begin) * 1000:.0f} ms")
                 self.assertEqual(process.stdout.read(1 << 16).count(b"\n"), 1)
             process.stdin.close()
             self.assertEqual(process.stdout.read(), b"")
+
+    def test_memory_does_not_grow_with_the_length_of_a_pipe(self):
+        found = []
+        for count in (2_000, 200_000):  # 20 MB of blank lines: the model rests
+            done = subprocess.run(f"yes '{' ' * 99}' | head -n {count} | {NEUROGLOT} translate {self.bundle} "
+                                  f"{' '.join(LANGUAGES)} --stats {self.own}/stats | wc -l", shell=True,
+                                  capture_output=True, check=True)
+            self.assertEqual(int(done.stdout), count, done.stderr)
+            found.append(json.loads((self.own / "stats").read_text()))
+        for key in ("anonymous_bytes", "peak_rss_bytes"):
+            self.assertLess(found[1][key] - found[0][key], 4 << 20, key)
+
+    def test_the_peak_of_memory_is_not_that_of_whoever_started_it(self):
+        ballast = bytearray(300 << 20)
+        run("translate", self.bundle, *LANGUAGES, "--stats", self.own / "stats", stdin=b"\n")
+        self.assertLess(json.loads((self.own / "stats").read_text())["peak_rss_bytes"], len(ballast))
 
     def test_a_result_cut_by_max_length_says_so(self):
         model = self.own / "model"
@@ -149,15 +202,20 @@ class Lines(Demo):
         lines = b"I like tea.\nWhere is Tom?\n\n"
         ids = run("tokenize", self.bundle, "--lang", "eng_Latn", stdin=lines.rstrip())[1].split()
         counts = set()
-        for repeat in (1, 3):
-            self.translate(lines, "--stats", self.own / "stats", "--repeat", repeat, "--warmup", 1)
+        for repeat in (None, 1, 3):
+            times = () if repeat is None else ("--repeat", repeat, "--warmup", 1)
+            self.translate(lines, "--stats", self.own / "stats", *times)
             stats = json.loads((self.own / "stats").read_text())
             self.assertEqual(set(stats), {"load_seconds", "tokenize_seconds", "generate_seconds", "input_tokens",
                                           "output_tokens", "peak_rss_bytes", "anonymous_bytes"})
             for key in ("tokenize_seconds", "generate_seconds"):
-                self.assertEqual(len(stats[key]) if repeat > 1 else type(stats[key]), repeat if repeat > 1 else float)
+                self.assertEqual(len(stats[key]) if repeat else type(stats[key]), repeat or float)
             counts.add((stats["input_tokens"], stats["output_tokens"]))
         self.assertEqual([count for count, _ in counts], [len(ids)])
+        for command in (("generate", self.bundle), ("translate", self.bundle, *LANGUAGES)):
+            self.assertEqual(run(*command, "--stats", self.own / "stats")[0], 0)
+            stats = json.loads((self.own / "stats").read_text())
+            self.assertEqual((stats["tokenize_seconds"], stats["generate_seconds"]), (0, 0))
 
 
 if __name__ == "__main__":

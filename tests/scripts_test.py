@@ -1,15 +1,20 @@
 """Do the scripts that guard the tree see what they are there to see?"""
 import contextlib
 import io
+import os
+import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 import check_docs  # noqa: E402
 import check_layers  # noqa: E402
+import check_tokenizer_speed  # noqa: E402
+import shared  # noqa: E402
 import size_report  # noqa: E402
 
 
@@ -150,10 +155,16 @@ bool operator==(const A& a, const B& b) noexcept {
         self.assertEqual(len(self.report({"src/a/a.cc": function(41)})), 1)
         self.assertEqual(self.report({"src/a/a.cc": "int x;\n" * 400}), [])
         self.assertEqual(len(self.report({"src/a/a_test.cc": "int x;\n" * 401})), 1)
+        self.assertEqual(len(self.report({"tests/tracers/t.cc": function(41)})), 1)
+        self.assertEqual(len(self.report({"benchmarks/b.cc": "int x;\n" * 401})), 1)
+        python = "def f():\n\n" + "    g()\n"
+        self.assertEqual(self.report({"scripts/s.py": python + "    g()\n" * 39}), [])
+        self.assertEqual(len(self.report({"scripts/s.py": python + "    g()\n" * 40})), 1)
 
     def test_the_budget_counts_all_but_tests(self):
         files = {f"src/a/f{i}.cc": "int x;\n" * 400 for i in range(10)}
         tests = {f"src/a/f{i}_test.cc": "int x;\n" * 400 for i in range(3)}
+        tests["tests/t.cc"] = tests["benchmarks/b.cc"] = tests["scripts/s.py"] = "x = 1\n"
         self.assertEqual(self.report({**files, **tests}), [])
         problems = self.report({**files, "src/a/more.inc": "int y;\n"})
         self.assertEqual(problems, ["4001 lines of C++, the budget of step 1 is 4000"])
@@ -167,6 +178,63 @@ bool operator==(const A& a, const B& b) noexcept {
         self.assertEqual(self.report({"ARCHITECTURE.md": page + tail}), [])
         self.assertEqual(self.report({"ARCHITECTURE.md": page + "| One | x |\n" + tail}),
                          ["19 nouns, at most 18"])
+
+
+def shell(function, text):
+    """What a function of scripts/check.sh prints about a log."""
+    with tempfile.NamedTemporaryFile("w") as log:
+        log.write(text)
+        log.flush()
+        return subprocess.run(
+            ["bash", "-c", f'source <(sed -n "/^{function}() {{/,/^}}/p" {ROOT}/scripts/check.sh); {function} "$0"',
+             log.name], capture_output=True, text=True, check=True).stdout
+
+
+class CheckShell(unittest.TestCase):
+    def test_single_tests_are_counted_and_a_skip_is_no_pass(self):
+        gtest = "[  PASSED  ] 5 tests.\n[  SKIPPED ] 2 tests, listed below:\n[  FAILED  ] A.B (3 ms)\n"
+        for text, counts in (
+                ("whatever\n", "0 0 0"), (gtest, "5 1 2"), ("demo: 3 passed, 1 failed\n", "3 1 0"),
+                ("tokenizer speed: 8 passed, 0 failed\n", "8 0 0"),
+                ("demo: 0 passed, 0 failed, 1 skipped\n", "0 0 1"), ("4 passed, 2 failed, 3 skipped\n", "4 2 3"),
+                ("Ran 9 tests in 1 s\n\nOK\n", "9 0 0"), ("Ran 9 tests in 1 s\n\nOK (skipped=2)\n", "7 0 2"),
+                ("Ran 9 tests in 1 s\n\nFAILED (failures=1, errors=2, skipped=3)\n", "3 3 3")):
+            self.assertEqual(shell("count", text).strip(), counts, text)
+
+    def test_an_excerpt_keeps_seeds_and_versions_and_leaves_progress_out(self):
+        head = "python 3.11, torch 2.13.0, transformers 4.57.6; seeds 200 and 7\n"
+        body = "".join(f"ok {i}\n" for i in range(30))
+        log = "WARNING: x\n" + head + body + "100 cases, 5 s\n" + "2000 cases in 9 s, 2000 counted\nlast\n"
+        self.assertEqual(shell("excerpt", log), head + "".join(f"ok {i}\n" for i in range(21, 30)) +
+                         "2000 cases in 9 s, 2000 counted\nlast\n")
+        self.assertEqual(shell("excerpt", head + "last\n"), head + "last\n")
+
+
+class Shared(unittest.TestCase):
+    def need(self, *paths, ci):
+        """(exit code or None, what was printed)"""
+        with contextlib.redirect_stdout(io.StringIO()) as out, unittest.mock.patch.dict(os.environ, {"CI": ci}):
+            try:
+                shared.need("demo", *paths)
+            except SystemExit as end:
+                return end.code, out.getvalue()
+            return None, out.getvalue()
+
+    def test_what_is_absent_fails_in_ci_and_is_skipped_elsewhere(self):
+        here, absent = ROOT / "README.md", ROOT / "no/such"
+        self.assertEqual(self.need(here, ci="true"), (None, ""))
+        code, text = self.need(here, absent, ci="true")
+        self.assertEqual((code, shell("count", text).strip()), (3, "0 1 0"))
+        self.assertIn(f"{absent} is absent", text)
+        code, text = self.need(absent, here, ci="")
+        self.assertEqual((code, shell("count", text).strip()), (0, "0 0 1"))
+        self.assertIn(f"skipped: {absent} is absent", text)
+
+    def test_a_tokenizer_below_three_million_characters_a_second_is_slow(self):
+        rates = [("a", 3e6), ("b", 2.9e6), ("c", float("nan"))]
+        measured = {"benchmarks": [{"name": name, "characters/s": rate} for name, rate in rates] + [{"name": "d"}]}
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.assertEqual(check_tokenizer_speed.slow(measured), ["b", "c", "d"])
 
 
 class CheckDocs(unittest.TestCase):

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 #include <random>
 #include <vector>
 
@@ -65,19 +66,46 @@ Path temporary_beside(const Path& target) {
          fmt::format(".{}.{:08x}{:08x}.partial", target.filename().string(), random(), random());
 }
 
-// Removes what killed writers of `target` left: temporary directories whose lock nobody holds.
+// Removes what killed writers of `target` left: temporaries whose lock nobody holds.
 void remove_abandoned(const Path& target) {
   const std::string prefix = "." + target.filename().string() + ".";
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator(target.parent_path(), ignored)) {
     const std::string name = entry.path().filename().string();
     if (!name.starts_with(prefix) || !name.ends_with(".partial")) continue;
-    const Descriptor directory(
-        ::open(entry.path().c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (directory.fd < 0 || ::flock(directory.fd, LOCK_EX | LOCK_NB) != 0) continue;
-    if (std::filesystem::is_empty(entry.path(), ignored)) continue;  // about to be locked
+    const Descriptor left(
+        ::open(entry.path().c_str(), O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC));
+    if (left.fd < 0 || ::flock(left.fd, LOCK_EX | LOCK_NB) != 0) continue;
+    // An empty directory may be about to be locked; a file's writer sees that it went.
+    if (entry.is_directory(ignored) && std::filesystem::is_empty(entry.path(), ignored)) continue;
     std::filesystem::remove_all(entry.path(), ignored);
   }
+}
+
+// A file that is some process's open one: /dev/stdout, /dev/fd/1 and what they stand for.
+bool is_open_file(const Path& path) {
+  std::error_code ignored;
+  const Path folder = std::filesystem::weakly_canonical(path.parent_path(), ignored);
+  return folder.string().starts_with("/proc/");
+}
+
+// Where the links at `path` lead, whether or not something is there.
+Path behind_links(Path path) {
+  constexpr int kMostLinks = 40;
+  std::error_code ignored;
+  for (int i = 0; i < kMostLinks; ++i) {
+    if (is_open_file(path) || !std::filesystem::is_symlink(path, ignored)) break;
+    path = path.parent_path() / std::filesystem::read_symlink(path, ignored);
+  }
+  return path;
+}
+
+// Nothing can be put in its place by a rename.
+bool is_written_in_place(const Path& path) {
+  std::error_code ignored;
+  const auto status = std::filesystem::status(path, ignored);
+  const bool special = std::filesystem::exists(status) && !std::filesystem::is_regular_file(status);
+  return special || is_open_file(path);
 }
 
 // Puts `source` at `target`, where a file or directory is; what was there is then at `source`.
@@ -132,18 +160,9 @@ std::string read_file(const Path& path, size_t limit) {
 }
 
 void write_file(const Path& path, std::string_view bytes) {
-  const Path temporary = temporary_beside(path);
-  try {
-    FileWriter writer(temporary);
-    writer.write(bytes);
-    writer.close();
-    std::filesystem::rename(temporary, path);
-  } catch (const std::exception& error) {
-    std::error_code ignored;
-    std::filesystem::remove(temporary, ignored);
-    fail("{}: cannot be written: {}", path.string(), error.what());
-  }
-  sync_directory(path.parent_path());
+  WholeFileWriter writer(path);
+  writer.write(bytes);
+  writer.commit();
 }
 
 struct Sha256::State {
@@ -187,10 +206,12 @@ struct FileWriter::State {
   }
 };
 
-FileWriter::FileWriter(const Path& path) : state_(std::make_unique<State>()) {
+FileWriter::FileWriter(const Path& path, bool append) : state_(std::make_unique<State>()) {
   state_->path = path;
-  state_->fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  check(state_->fd >= 0, "{}: cannot be created: {}", path.string(), reason());
+  const int flags = O_WRONLY | O_CLOEXEC | O_NOCTTY | (append ? O_APPEND : O_CREAT | O_TRUNC);
+  state_->fd = ::open(path.c_str(), flags, 0666);
+  check(state_->fd >= 0, "{}: cannot be {}: {}", path.string(), append ? "opened" : "created",
+        reason());
 }
 
 FileWriter::~FileWriter() {
@@ -214,6 +235,8 @@ void FileWriter::pad_to(size_t alignment) {
   write(std::span<const std::byte>(zeros));
 }
 
+void FileWriter::flush() { state_->flush(); }
+
 std::string FileWriter::close() {
   state_->flush();
   const bool synced = ::fsync(state_->fd) == 0 || errno == EINVAL;  // /dev/null has no disk
@@ -221,6 +244,62 @@ std::string FileWriter::close() {
   state_->fd = -1;
   check(synced && closed, "{}: cannot be written: {}", state_->path.string(), reason());
   return state_->hash.finish();
+}
+
+struct WholeFileWriter::State {
+  Path target, temporary;  // without a temporary the target is written in place
+  int lock = -1;           // held on the temporary: its writer is alive
+  std::optional<FileWriter> file;
+
+  // Creates the temporary and locks it; false: somebody took it for abandoned in between.
+  bool create() {
+    temporary = temporary_beside(target);
+    file.emplace(temporary);
+    lock = ::open(temporary.c_str(), O_RDONLY | O_CLOEXEC);
+    struct stat info = {};
+    if (lock < 0) return errno != ENOENT;
+    ::flock(lock, LOCK_EX);  // where there are no locks nobody removes either
+    if (::fstat(lock, &info) == 0 && info.st_nlink > 0) return true;
+    ::close(lock);
+    lock = -1;
+    return false;
+  }
+};
+
+WholeFileWriter::WholeFileWriter(const Path& target) : state_(std::make_unique<State>()) {
+  state_->target = behind_links(target);
+  if (is_written_in_place(state_->target)) {
+    state_->file.emplace(state_->target, true);
+    return;
+  }
+  remove_abandoned(state_->target);
+  try {
+    while (!state_->create()) continue;
+  } catch (const Error& error) {
+    fail("{}: cannot be written: {}", target.string(), error.what());
+  }
+}
+
+WholeFileWriter::~WholeFileWriter() {
+  std::error_code ignored;
+  if (!state_->temporary.empty()) std::filesystem::remove(state_->temporary, ignored);
+  if (state_->lock >= 0) ::close(state_->lock);
+}
+
+void WholeFileWriter::write(std::string_view text) { state_->file->write(text); }
+
+void WholeFileWriter::flush() {
+  if (state_->temporary.empty()) state_->file->flush();
+}
+
+void WholeFileWriter::commit() {
+  state_->file->close();
+  if (state_->temporary.empty()) return;
+  std::error_code error;
+  std::filesystem::rename(state_->temporary, state_->target, error);
+  check(!error, "{}: cannot be put in place: {}", state_->target.string(), error.message());
+  state_->temporary.clear();
+  sync_directory(state_->target.parent_path());
 }
 
 DirectoryWriter::DirectoryWriter(const Path& target, bool replace)
@@ -253,6 +332,8 @@ void DirectoryWriter::commit() {
   } else {
     std::filesystem::rename(temporary_, target_, error);
   }
+  check(replace_ || (error != std::errc::file_exists && error != std::errc::directory_not_empty),
+        "{}: exists; --force replaces it, or choose another name", target_.string());
   check(!error, "{}: cannot be put in place: {}", target_.string(), error.message());
   sync_directory(target_.parent_path());
   std::filesystem::remove_all(temporary_, error);  // what was replaced

@@ -38,7 +38,7 @@ class MappedFile {
 // The whole file as text. Larger than `limit` bytes, missing or unreadable: User.
 std::string read_file(const Path& path, size_t limit);
 
-// Writes a sibling temporary, syncs and renames: readers see the old file or the new one.
+// As WholeFileWriter does, at once.
 void write_file(const Path& path, std::string_view bytes);
 
 // A running SHA-256 (OpenSSL).
@@ -59,7 +59,8 @@ class Sha256 {
 // Sequential writer with a running SHA-256. Errors (disk full) are User and name the path.
 class FileWriter {
  public:
-  explicit FileWriter(const Path& path);  // creates or truncates
+  // Creates or truncates; with `append` something is there, perhaps a FIFO or a device.
+  explicit FileWriter(const Path& path, bool append = false);
   ~FileWriter();
   FileWriter(const FileWriter&) = delete;
   FileWriter& operator=(const FileWriter&) = delete;
@@ -68,12 +69,33 @@ class FileWriter {
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
   void pad_to(size_t alignment);  // zero bytes up to the next multiple
   uint64_t size() const { return size_; }
+  void flush();         // to the file, not to the disk
   std::string close();  // flushes, syncs; the SHA-256 of all bytes, lower-case hex
 
  private:
   struct State;
   std::unique_ptr<State> state_;
   uint64_t size_ = 0;
+};
+
+// A file that appears complete, by rename, or not at all: readers see the old one or the new one. A
+// link stays and what it leads to is replaced. What is no regular file (a FIFO, a device) is
+// written in place. Each writer has a temporary of its own beside the file; what a killed one left
+// the next writer of the file removes.
+class WholeFileWriter {
+ public:
+  explicit WholeFileWriter(const Path& target);
+  ~WholeFileWriter();  // without commit() the file stays as it was
+  WholeFileWriter(const WholeFileWriter&) = delete;
+  WholeFileWriter& operator=(const WholeFileWriter&) = delete;
+
+  void write(std::string_view text);
+  void flush();  // what is written in place; a temporary has no reader
+  void commit();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
 };
 
 // A directory that appears complete, by rename, or not at all. Filled under a temporary name beside

@@ -1,6 +1,7 @@
 // Files and directories appear complete or not at all, and bad paths are named.
 #include "base/file.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -89,6 +90,78 @@ TEST_F(File, WriteThatFailsNamesThePathAndLeavesNothing) {
   std::filesystem::create_directory(folder_ / "taken");
   EXPECT_THAT(error_of([&] { write_file(folder_ / "taken", "x"); }), HasSubstr("taken"));
   EXPECT_EQ(names(), Names{"taken"});
+}
+
+TEST_F(File, WholeFileIsAsItWasUntilCommit) {
+  write_file(folder_ / "a", "old");
+  {
+    WholeFileWriter given_up(folder_ / "a");
+    given_up.write("half");
+    given_up.flush();
+    EXPECT_EQ(names().size(), 2U);
+  }
+  EXPECT_EQ(read_file(folder_ / "a", 9), "old");
+  WholeFileWriter first(folder_ / "a"), second(folder_ / "a");
+  first.write("first");
+  second.write("second");
+  second.commit();
+  first.commit();
+  EXPECT_EQ(read_file(folder_ / "a", 9), "first");
+  EXPECT_EQ(names(), Names{"a"});
+}
+
+TEST_F(File, WholeFileReplacesWhatALinkLeadsTo) {
+  std::filesystem::create_directory(folder_ / "sub");
+  std::filesystem::create_symlink("sub/one", folder_ / "link");
+  std::filesystem::create_symlink("../two", folder_ / "sub" / "one");
+  for (const char* text : {"new", "newer"}) {  // where nothing is yet, and then a file
+    write_file(folder_ / "link", text);
+    EXPECT_EQ(read_file(folder_ / "two", 9), text);
+  }
+  EXPECT_EQ(std::filesystem::read_symlink(folder_ / "link"), "sub/one");
+  EXPECT_EQ(names(), (Names{"link", "sub", "two"}));
+}
+
+TEST_F(File, WholeFileWritesAFifoAndAnOpenFileInPlace) {
+  const Path pipe = folder_ / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  const int fd = ::open(pipe.c_str(), O_RDWR | O_CLOEXEC);
+  WholeFileWriter writer(pipe);
+  char text[9] = {};
+  writer.write("now");
+  writer.flush();
+  EXPECT_EQ(::read(fd, text, sizeof(text)), 3);
+  writer.write("then");
+  writer.commit();
+  EXPECT_EQ(::read(fd, text, sizeof(text)), 4);
+  ::close(fd);
+  write_file(folder_ / "a", "before ");
+  const int open = ::open((folder_ / "a").c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+  std::filesystem::create_symlink(fmt::format("/dev/fd/{}", open), folder_ / "link");
+  write_file(folder_ / "link", "after");
+  ::close(open);
+  EXPECT_EQ(read_file(folder_ / "a", 99), "before after");
+  EXPECT_EQ(names(), (Names{"a", "link", "pipe"}));
+}
+
+TEST_F(File, WholeFileRemovesWhatKilledWritersLeftAndNobodyElses) {
+  WholeFileWriter alive(folder_ / "a");
+  for (const char* text : {"", "half"}) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      WholeFileWriter killed(folder_ / "a");
+      killed.write(text);
+      ::_exit(0);  // no destructor runs
+    }
+    ::waitpid(child, nullptr, 0);
+  }
+  write_file(folder_ / ".b.0123456789abcdef.partial", "");
+  EXPECT_EQ(names().size(), 3U);
+  write_file(folder_ / "a", "x");
+  EXPECT_EQ(names().size(), 3U);  // that of `alive`, that of b, and a
+  alive.write("y");
+  alive.commit();
+  EXPECT_EQ(names(), (Names{".b.0123456789abcdef.partial", "a"}));
 }
 
 TEST_F(File, ReadersSeeOneWholeVersionWhileWritersRace) {
@@ -216,6 +289,13 @@ TEST_F(File, DirectoryOfAKilledProcessNeverAppearsAndIsRemovedByTheNextWriter) {
 TEST_F(File, FreeDiskBytesAreThoseOfTheFileSystem) {
   EXPECT_GT(free_disk_bytes(folder_), 0U);
   EXPECT_NE(error_of([&] { free_disk_bytes(folder_ / "none"); }), "");
+}
+
+TEST_F(File, TheSecondOfTwoWritersOfADirectoryIsToldOfTheFirst) {
+  DirectoryWriter first(folder_ / "out", false), second(folder_ / "out", false);
+  for (const DirectoryWriter* writer : {&first, &second}) write_file(writer->path() / "x", "x");
+  first.commit();
+  EXPECT_THAT(refusal([&] { second.commit(); }), HasSubstr("out: exists; --force replaces it"));
 }
 
 }  // namespace

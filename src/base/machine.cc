@@ -1,53 +1,78 @@
 #include "base/machine.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <fstream>
 #include <limits>
+#include <sstream>
 #include <string>
+#include <string_view>
 
 namespace ng {
 namespace {
 
-// The value in bytes of a "Name:  123 kB" line of a /proc file; 0 when there is none.
-uint64_t proc_value(const char* file, const std::string& wanted) {
+constexpr uint64_t kNone = std::numeric_limits<uint64_t>::max();
+
+// The number behind `wanted` at the start of a line, `none` when there is no such line.
+uint64_t number_after(const Path& file, std::string_view wanted, uint64_t none) {
   std::ifstream in(file);
   for (std::string line; std::getline(in, line);) {
-    if (line.starts_with(wanted + ":")) return std::stoull(line.substr(wanted.size() + 1)) * 1024;
+    if (!line.starts_with(wanted)) continue;
+    uint64_t value = 0;
+    return std::istringstream(line.substr(wanted.size())) >> value ? value : none;
   }
-  return 0;
+  return none;
 }
 
-uint64_t number_in(const char* file) {
-  std::ifstream in(file);
-  uint64_t value = 0;
-  return in >> value ? value : std::numeric_limits<uint64_t>::max();
-}
+// What a hierarchy of cgroups calls its files.
+struct Names {
+  const char *limit, *usage, *inactive;
+};
+constexpr Names kVersion1 = {"memory.limit_in_bytes", "memory.usage_in_bytes",
+                             "total_inactive_file "};
+constexpr Names kVersion2 = {"memory.max", "memory.current", "inactive_file "};
 
-uint64_t left_below(uint64_t limit, uint64_t used) {
+// Below the limit of one group. Cached file pages that nobody used lately go when they are needed.
+uint64_t left_in(const Path& group, const Names& names) {
   constexpr uint64_t kNoLimit = uint64_t{1} << 60;
-  if (limit >= kNoLimit || used >= kNoLimit) return std::numeric_limits<uint64_t>::max();
-  return limit > used ? limit - used : 0;
+  const uint64_t limit = number_after(group / names.limit, "", kNone);
+  const uint64_t used = number_after(group / names.usage, "", kNone);
+  if (limit >= kNoLimit || used >= kNoLimit) return kNone;
+  const uint64_t held =
+      used - std::min(used, number_after(group / "memory.stat", names.inactive, 0));
+  return limit > held ? limit - held : 0;
+}
+
+// The least of a group and all above it, up to the hierarchy's root: each has a limit of its own.
+uint64_t left_in_all(const Path& root, const std::string& group, const Names& names) {
+  uint64_t left = left_in(root, names);
+  Path at = root;
+  for (const Path& part : Path(group).relative_path()) {
+    at /= part;
+    left = std::min(left, left_in(at, names));
+  }
+  return left;
 }
 
 }  // namespace
 
-uint64_t available_memory() {
-  const uint64_t system = proc_value("/proc/meminfo", "MemAvailable");
-  const uint64_t v2 = left_below(number_in("/sys/fs/cgroup/memory.max"),
-                                 number_in("/sys/fs/cgroup/memory.current"));
-  const uint64_t v1 = left_below(number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-                                 number_in("/sys/fs/cgroup/memory/memory.usage_in_bytes"));
-  return std::min({system, v1, v2});
+uint64_t available_memory(const Path& root) {
+  const Path groups = root / "sys/fs/cgroup";
+  std::string version1, version2;  // this process's groups; "" is the root
+  std::ifstream in(root / "proc/self/cgroup");
+  for (std::string line; std::getline(in, line);) {  // 7:cpu,memory:/group or 0::/group
+    const size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (first == std::string::npos || second == std::string::npos) continue;
+    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    if (controllers == ",,") version2 = line.substr(second + 1);
+    if (controllers.find(",memory,") != std::string::npos) version1 = line.substr(second + 1);
+  }
+  const uint64_t system = number_after(root / "proc/meminfo", "MemAvailable:", 0) * 1024;
+  return std::min({system, left_in_all(groups, version2, kVersion2),
+                   left_in_all(groups / "memory", version1, kVersion1)});
 }
 
-uint64_t peak_resident_bytes() {
-  struct rusage usage = {};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
-}
-
-uint64_t anonymous_bytes() { return proc_value("/proc/self/status", "RssAnon"); }
+// Not getrusage's ru_maxrss: a process inherits that from whoever started it.
+uint64_t peak_resident_bytes() { return number_after("/proc/self/status", "VmHWM:", 0) * 1024; }
+uint64_t anonymous_bytes() { return number_after("/proc/self/status", "RssAnon:", 0) * 1024; }
 
 }  // namespace ng

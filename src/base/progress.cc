@@ -42,7 +42,8 @@ void Progress::end() {
 
 void Progress::say(std::string_view line) {
   if (out_ == nullptr) return;
-  fmt::print(out_, "{}{}\n", terminal_ && !what_.empty() ? "\r\033[K" : "", line);
+  const char* clear = terminal_ && !what_.empty() ? "\r\033[K" : "";
+  std::fputs(fmt::format("{}{}\n", clear, line).c_str(), out_);
   std::fflush(out_);
 }
 
@@ -62,8 +63,9 @@ void Progress::show(bool last) {
   constexpr size_t kBar = 20;
   const size_t filled = total_ == 0 ? kBar : std::min(kBar * done_ / total_, uint64_t{kBar});
   const std::string bar = fmt::format("\r[{:<20}] ", std::string(filled, '#'));
-  fmt::print(out_, "{}{}{}", terminal_ ? bar : "", line, terminal_ ? "\033[K" : "\n");
-  if (terminal_ && last) fmt::print(out_, "\n");
+  line = terminal_ ? bar + line + "\033[K" : line + "\n";
+  if (terminal_ && last) line += "\n";
+  std::fputs(line.c_str(), out_);
   std::fflush(out_);
 }
 

@@ -9,7 +9,7 @@
 
 namespace ng {
 
-// Writes to standard error, nothing when quiet. For one thread.
+// Writes to standard error, nothing when quiet; what cannot be written is lost. For one thread.
 class Progress {
  public:
   explicit Progress(bool quiet, std::FILE* out = stderr);

@@ -70,8 +70,10 @@ std::shared_ptr<const MappedFile> open_sized(const Path& path, uint64_t bytes) {
 
 bool is_bundle(const Path& path) {
   std::error_code ignored;
-  return std::filesystem::is_regular_file(path / kManifestName, ignored) &&
-         std::filesystem::is_regular_file(path / kWeightsName, ignored);
+  const auto has = [&](std::string_view name) {
+    return std::filesystem::is_regular_file(path / name, ignored);
+  };
+  return (has(kManifestName) && has(kWeightsName)) || (has(kHashName) && !has("config.json"));
 }
 
 Bundle Bundle::open(const Path& path) {
@@ -79,6 +81,11 @@ Bundle Bundle::open(const Path& path) {
   check(std::filesystem::is_directory(path, ignored), "{}: no such directory", path.string());
   check(is_bundle(path), "{}: is no bundle; `neuroglot compile` makes one of a checkpoint",
         path.string());
+  for (const std::string_view name : {kManifestName, kHashName, kWeightsName}) {
+    check(std::filesystem::is_regular_file(path / name, ignored),
+          "{}: this bundle has no {}: it is damaged; compile the checkpoint again", path.string(),
+          name);
+  }
   Bundle bundle;
   bundle.path_ = path;
   bundle.read_manifest();

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,7 +19,14 @@ namespace ng {
 inline constexpr int64_t kBundleVersion = 1;
 inline constexpr std::string_view kTokenizerName = "tokenizer/tokenizer.bin";
 
-bool is_bundle(const Path& path);  // a directory with a manifest.json and a weights.bin
+// A directory with a manifest.json and a weights.bin, or the evident rest of one (manifest.sha256,
+// and it is no checkpoint).
+bool is_bundle(const Path& path);
+
+// The first file whose size or hash (of weights.bin the size alone) is not the manifest's, or
+// manifest.json if its own is not; none: a whole bundle, or one whose format this build cannot
+// read.
+std::optional<std::string> damaged_file(const Path& bundle);
 
 class Bundle {
  public:

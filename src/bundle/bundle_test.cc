@@ -113,6 +113,20 @@ TEST(Bundle, OfAnotherVersionSaysWhatToDo) {
   EXPECT_THAT(small.refused([](Json& m) { m["schema"] = "other"; }), HasSubstr("not the manifest"));
 }
 
+TEST(Bundle, SaysWhichOfItsFilesIsMissing) {
+  for (const char* name : {"manifest.json", "weights.bin", "manifest.sha256"}) {
+    const Small small;
+    std::filesystem::remove(small.bundle / name);
+    EXPECT_TRUE(is_bundle(small.bundle));
+    EXPECT_THAT(refusal([&] { Bundle::open(small.bundle); }),
+                HasSubstr(fmt::format("this bundle has no {}", name)));
+  }
+  const Small small;
+  small.put("config.json", "{}");
+  std::filesystem::remove(small.bundle / "weights.bin");
+  EXPECT_FALSE(is_bundle(small.bundle)) << "a checkpoint";
+}
+
 TEST(Bundle, FindsEveryEditOfAFile) {
   for (const char* name : {"manifest.json", "graphs/encode.txt", "tokenizer/tokenizer.bin"}) {
     const Small small;

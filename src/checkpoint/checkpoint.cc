@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/git_lfs.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/torch_zip.h"
 
@@ -68,11 +69,9 @@ bool has_suffix(const Path& directory, std::string_view suffix) {
   fail("{}: is a file; give the directory that holds config.json and the weights", path.string());
 }
 
-// Git leaves a few lines of text in place of a large file that was not fetched.
 StoredTensors open_tensors(const Path& path) {
-  check(MappedFile::open(path)->bytes().size() > 1024 ||
-            !read_file(path, 1024).starts_with("version https://git-lfs"),
-        "{}: is a git-lfs pointer, not the file itself: run git lfs pull", path.string());
+  const auto file = MappedFile::open(path);
+  check_fetched({reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size()}, path);
   return map_tensors(path,
                      path.extension() == ".safetensors" ? parse_safetensors : parse_torch_zip);
 }
@@ -156,6 +155,23 @@ void Checkpoint::open_shards(const std::string& index) {
     const auto found = shards[file].find(name);
     check(found != shards[file].end(), "{}: '{}' is not in {}", what, shown(name), shown(file));
     tensors_.emplace(name, found->second);
+  }
+  for (const auto& [file, tensors] : shards) {
+    for (const auto& [name, tensor] : tensors) {
+      const StoredTensor* named = find(name);
+      if (named != nullptr && named->file != tensor.file) copies_.emplace_back(name, tensor);
+    }
+  }
+}
+
+void Checkpoint::check_copies() const {
+  for (const auto& [name, copy] : copies_) {
+    const StoredTensor& named = at(name);
+    check(same_values(named, copy),
+          "{}: '{}' is in {}, which the index names, and with other values in {}: save the "
+          "checkpoint again",
+          path_.string(), shown(name), named.file->path().filename().string(),
+          copy.file->path().filename().string());
   }
 }
 

@@ -30,6 +30,10 @@ class Checkpoint {
   Tensor read(std::string_view name) const;
   Tensor read_rows(std::string_view name, int64_t first, int64_t count) const;
 
+  // User unless tensors that other shards hold too, beside the one that the index names, have the
+  // same values there. Reads them whole.
+  void check_copies() const;
+
   // config.json, generation_config.json, the index and the weight files, sorted by name.
   const std::vector<Source>& sources() const { return sources_; }
 
@@ -43,6 +47,7 @@ class Checkpoint {
   Path path_;
   Json config_, generation_config_ = Json::object();
   StoredTensors tensors_;
+  std::vector<std::pair<std::string, StoredTensor>> copies_;  // in shards the index does not name
   std::vector<Source> sources_;
 };
 

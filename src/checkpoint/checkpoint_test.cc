@@ -58,6 +58,25 @@ TEST(Checkpoint, TakesFromEachShardWhatTheIndexSays) {
   EXPECT_EQ(checkpoint.tensors().size(), 3U);
   EXPECT_THAT(values(checkpoint.read("c")), ElementsAre(3));
   EXPECT_EQ(checkpoint.sources().size(), 5U);
+  EXPECT_THAT(refusal([&] { checkpoint.check_copies(); }),
+              HasSubstr("'c' is in 2.safetensors, which the index names, and with other values in "
+                        "1.safetensors"));
+}
+
+TEST(Checkpoint, TakesATensorThatEveryShardRepeats) {
+  const Directory directory;
+  directory.put("config.json", "{}");
+  directory.put("model.safetensors.index.json",
+                R"({"weight_map":{"a":"1.safetensors","b":"2.safetensors","c":"2.safetensors"}})");
+  write_safetensors(directory.path / "2.safetensors", {{"b", floats({2})}, {"c", floats({3, 4})}});
+  const auto copies = [&](const Tensor& c) {
+    write_safetensors(directory.path / "1.safetensors", {{"a", floats({1})}, {"c", c}});
+    return error_of([&] { Checkpoint::open(directory.path).check_copies(); });
+  };
+  EXPECT_EQ(copies(floats({3, 4})), "");
+  EXPECT_EQ(copies(Tensor::of<double>(DType::f64, {2}, std::vector<double>{3, 4})), "");
+  EXPECT_THAT(copies(floats({3, 5})), HasSubstr("'c'"));
+  EXPECT_THAT(copies(floats({3})), HasSubstr("'c'"));
 }
 
 TEST(Checkpoint, RefusesIndexesThatLeadAstray) {

@@ -1,6 +1,7 @@
 #include "checkpoint/stored_tensor.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "base/error.h"
@@ -20,6 +21,34 @@ void gather(const StoredTensor& stored, size_t axis, const std::byte* from, std:
   for (int64_t i = 0; i < stored.type.shape[axis].size; ++i) {
     gather(stored, axis + 1, from + static_cast<size_t>(i) * step, to);
   }
+}
+
+// An element of a float tensor; every one of them is a double too.
+double value_at(const Tensor& tensor, size_t i) {
+  const std::byte* at = tensor.data.data() + i * byte_size(tensor.type.dtype);
+  const auto as = [at](auto value) {
+    std::memcpy(&value, at, sizeof(value));
+    return value;
+  };
+  switch (tensor.type.dtype) {
+    case DType::f16: return f16_to_f32(as(uint16_t{}));
+    case DType::bf16: return bf16_to_f32(as(uint16_t{}));
+    case DType::f32: return as(float{});
+    default: return as(double{});
+  }
+}
+
+bool same_elements(const Tensor& a, const Tensor& b) {
+  if (a.type.dtype == b.type.dtype) {
+    return std::memcmp(a.data.data(), b.data.data(), a.data.size()) == 0;
+  }
+  const auto count = static_cast<size_t>(element_count(a.type.shape));
+  for (size_t i = 0; i < count; ++i) {
+    if (std::bit_cast<uint64_t>(value_at(a, i)) != std::bit_cast<uint64_t>(value_at(b, i))) {
+      return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace
@@ -71,16 +100,19 @@ Tensor read_rows(const StoredTensor& stored, int64_t first, int64_t count) {
 }
 
 bool same_values(const StoredTensor& a, const StoredTensor& b) {
-  if (a.type != b.type) return false;
-  if (a.file == b.file && a.offset == b.offset && a.strides == b.strides) return true;
+  const bool floats = is_float(a.type.dtype) && is_float(b.type.dtype);
+  if (a.type != b.type && (a.type.shape != b.type.shape || !floats)) return false;
+  if (a.type == b.type && a.file == b.file && a.offset == b.offset && a.strides == b.strides)
+    return true;
   const int64_t bytes = byte_count(a.type);
   if (bytes == 0) return true;
+  if (a.type.rank() == 0) return same_elements(read(a), read(b));
   const int64_t rows = a.type.size(0);
   const int64_t block = std::max<int64_t>(1, (int64_t{16} << 20) / (bytes / rows));
   for (int64_t first = 0; first < rows; first += block) {
     const int64_t count = std::min(block, rows - first);
     const Tensor x = read_rows(a, first, count), y = read_rows(b, first, count);
-    if (std::memcmp(x.data.data(), y.data.data(), x.data.size()) != 0) return false;
+    if (!same_elements(x, y)) return false;
     for (const auto& [stored, part] : {std::pair(&a, &x), std::pair(&b, &y)}) {
       const auto start = part->data.data() - stored->file->bytes().data();
       if (stored->strides.empty())

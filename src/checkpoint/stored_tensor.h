@@ -38,7 +38,7 @@ Tensor read(const StoredTensor& stored);
 // Rows [first, first + count) of the outermost axis, likewise.
 Tensor read_rows(const StoredTensor& stored, int64_t first, int64_t count);
 
-// Same type, of rank 1 or more, and same bytes; compared in blocks of rows.
+// Same shape and bytes, or floats of two kinds with the same values; compared in blocks of rows.
 bool same_values(const StoredTensor& a, const StoredTensor& b);
 
 }  // namespace ng

@@ -54,13 +54,13 @@ int lock_file(const Path& path, int operation) {
     int result = 0;
     do result = ::flock(fd, operation);
     while (result != 0 && errno == EINTR);
+    const int error = errno;  // before stat() says its own
     struct stat held = {}, present = {};
     const bool is_there = ::fstat(fd, &held) == 0 && ::stat(path.c_str(), &present) == 0 &&
                           held.st_ino == present.st_ino && held.st_dev == present.st_dev;
     if (result == 0 && is_there) return fd;
-    const int error = errno;
     ::close(fd);
-    if (result == 0) continue;
+    if (result == 0 || (error == EWOULDBLOCK && !is_there)) continue;
     check(error == EWOULDBLOCK, "{}: cannot be locked: {}", path.string(), std::strerror(error));
     return -1;
   }
@@ -93,6 +93,16 @@ void remove_leftovers(const std::string& held) {
     const auto lock = key == held ? std::nullopt : FileLock::try_exclusive(lock_path(key));
     if (partial && (lock || key == held)) std::filesystem::remove_all(file.path(), ignored);
     if (lock && !has_bundle) std::filesystem::remove(lock_path(key), ignored);
+  }
+}
+
+// The bundle of a key, or nothing with the reason why it cannot be used.
+std::optional<Bundle> try_open(const Path& path, std::string& reason) {
+  try {
+    return Bundle::open(path);
+  } catch (const Error& error) {
+    reason = error.what();
+    return std::nullopt;
   }
 }
 
@@ -161,9 +171,11 @@ uint64_t bytes_in(const Path& directory) {
 
 std::optional<CachedBundle> find_bundle(const std::string& key, const std::function<void()>& wait) {
   FileLock lock(lock_path(key), FileLock::Kind::Shared, wait);
-  if (!is_bundle(bundles_directory() / key)) return std::nullopt;
+  std::string ignored;
+  auto bundle = try_open(bundles_directory() / key, ignored);
+  if (!bundle) return std::nullopt;
   ::futimens(lock.descriptor(), nullptr);
-  return CachedBundle{bundles_directory() / key, std::move(lock)};
+  return CachedBundle{bundles_directory() / key, std::move(lock), std::move(*bundle)};
 }
 
 }  // namespace
@@ -196,10 +208,17 @@ CachedBundle cached_bundle(const Path& model, const CompileOptions& options, Pro
   const std::string key = key_of(known.known_hashes, options);
   known.make_room = [limit](uint64_t bytes) { make_room(bytes, limit); };
   const auto wait = [&] { progress.say("waiting for another process that compiles this model"); };
-  while (true) {
+  for (bool filled = false;; filled = true) {
     if (auto found = find_bundle(key, wait)) return std::move(*found);
     const FileLock exclusive(lock_path(key), FileLock::Kind::Exclusive, wait);
-    if (is_bundle(bundles_directory() / key)) continue;
+    const Path path = bundles_directory() / key;
+    if (std::filesystem::exists(path, error)) {
+      std::string reason;
+      if (try_open(path, reason)) continue;
+      check(!filled, "{}", reason);
+      progress.say(fmt::format("the cache's bundle cannot be used and is made again: {}", reason));
+      discard(key);
+    }
     remove_leftovers(key);
     note_model(exclusive, model);
     fill(key, model, known, progress);

@@ -38,6 +38,7 @@ class FileLock {
 struct CachedBundle {
   Path path;
   FileLock in_use;  // while it is held, nobody removes the bundle
+  Bundle bundle;    // opened: what is damaged is made again
 };
 
 // The bundle of the checkpoint directory `model`, compiled unless the cache has it. Bundles that

@@ -138,6 +138,23 @@ TEST(Cache, BelievesHashesOfFilesThatDidNotChange) {
   EXPECT_EQ(hash(), real);
 }
 
+// What other models left in the index, or damage did, is nothing to this one.
+TEST(Cache, RememberedPathsThatCannotBeReadAreForgotten) {
+  Cache cache;
+  const Path index = cache.path / "index.json", loop = cache.path / "loop";
+  std::filesystem::create_symlink(loop, loop);
+  const Json known = {{std::string(300, 'x'), Json::object()},
+                      {"/" + std::string(5000, 'y'), Json::object()},
+                      {(loop / "file").string(), Json::object()},
+                      {std::string("a\0b", 3), Json::object()}};
+  put_file(index, known.dump());
+  const auto sources = source_files(Checkpoint::open(cache.model));
+  source_hashes(sources, index, cache.quiet);
+  const Json kept = Json::parse(read_file(index, 1 << 20));
+  EXPECT_EQ(kept.size(), sources.size());
+  EXPECT_TRUE(kept.contains(std::filesystem::canonical(cache.model / "config.json")));
+}
+
 TEST(Cache, DoesNotRememberAFileThatWasWrittenJustNow) {
   Cache cache;
   put_file(cache.model / "config.json", tiny_config().dump());
@@ -232,6 +249,40 @@ TEST(Cache, TheBundleUsedLongestAgoMakesRoomUnlessItIsInUse) {
   }
   EXPECT_EQ(clear_cache().removed, 1U);
   EXPECT_TRUE(cache.bundle_files().empty());
+}
+
+TEST(Cache, ABundleThatIsDamagedIsMadeAgain) {
+  Cache cache;
+  const Path bundle = cache.get().path;
+  const auto damages = {
+      std::function<void()>([&] { std::filesystem::remove(bundle / "weights.bin"); }),
+      std::function<void()>([&] { std::filesystem::remove(bundle / "manifest.json"); }),
+      std::function<void()>([&] { put_file(bundle / "manifest.json", "{}"); }),
+      std::function<void()>([&] { std::filesystem::resize_file(bundle / "weights.bin", 64); }),
+      std::function<void()>([&] {
+        std::filesystem::remove_all(bundle);
+        put_file(bundle, "a file");
+      })};
+  for (const auto& damage : damages) {
+    damage();
+    EXPECT_EQ(cache.get().path, bundle);
+    Bundle::open(bundle).check_weights(cache.quiet);
+    EXPECT_EQ(cache.bundle_files().size(), 2U);
+  }
+}
+
+// The file of a lock that is held may be removed, as `cache clear` does: whoever wants it then gets
+// a lock on a new file or waits, and is never told that it "cannot be locked".
+TEST(Cache, LocksWhoseFilesAreRemovedAreTakenAnew) {
+  Cache cache;
+  std::filesystem::create_directories(cache.home);
+  const Path path = cache.home / "lock";
+  const auto results = in_processes(4, [&](int) {
+    for (int round = 0; round < 5000; ++round) {
+      if (auto lock = FileLock::try_exclusive(path)) std::filesystem::remove(path);
+    }
+  });
+  EXPECT_THAT(results, ElementsAre(0, 0, 0, 0));
 }
 
 TEST(Cache, SaysWhatToDoWhereItCannotBeWritten) {

@@ -1,18 +1,69 @@
 // Is a bundle whole, and do its parts fit each other?
+#include <set>
+
 #include "base/error.h"
 #include "bundle/bundle.h"
+#include "bundle/format.h"
 #include "compile/compile.h"
 #include "ir/text.h"
 #include "text/tokenizer.h"
+#include "translate/ports.h"
 
 namespace ng {
+namespace {
+
+// Rows of an embedding, [rows, d] or in panels [panels, d, 16].
+int64_t table_rows(const Type& table) {
+  return table.rank() == 3 ? table.size(0) * table.size(2) : table.size(0);
+}
+
+void check_facts(const Graph& graph, const Bundle::Facts& facts, std::string_view what) {
+  const auto tokens = graph.find_input("tokens");
+  for (const Node& node : graph.nodes()) {
+    const bool embeds = node.op == Op::embed;
+    if (embeds || (node.op == Op::gather_rows && tokens && node.inputs[1] == *tokens)) {
+      const int64_t rows = table_rows(graph.type(node.inputs[embeds ? 2 : 0]));
+      check(rows >= facts.vocabulary, "{}: the embedding has {} rows, {} says {} ids", what, rows,
+            kManifestName, facts.vocabulary);
+    }
+    check(!embeds || node.attrs.padding == facts.pad, "{}: pads with id {}, {} says {}", what,
+          node.attrs.padding, kManifestName, facts.pad);
+    check(node.op != Op::project_top_k || node.attrs.dims.at(0) == facts.vocabulary,
+          "{}: scores {} ids, {} says {}", what,
+          node.op == Op::project_top_k ? node.attrs.dims.at(0) : 0, kManifestName,
+          facts.vocabulary);
+  }
+}
+
+Graph checked_graph(const Bundle& bundle, const std::string& phase) {
+  const std::string what = fmt::format("{}/graphs/{}.txt", bundle.path().string(), phase);
+  Graph graph = parse_graph(bundle.artifact(phase), what);
+  check(graph.name == phase, "{}: holds the graph '{}'", what, shown(graph.name));
+  check_facts(graph, bundle.facts(), what);
+  return graph;
+}
+
+}  // namespace
+
+std::string checked_artifact(const Bundle& bundle, const std::string& phase) {
+  checked_graph(bundle, phase);
+  return std::string(bundle.artifact(phase));
+}
 
 void check_bundle(const Path& path, Progress& progress) {
   const Bundle bundle = Bundle::open(path);
+  std::set<std::string> states;
   for (const std::string_view phase : kPhases) {
     const std::string what = fmt::format("{}/graphs/{}.txt", path.string(), phase);
-    const Graph graph = parse_graph(bundle.artifact(std::string(phase)), what);
-    check(graph.name == phase, "{}: holds the graph '{}'", what, shown(graph.name));
+    const Graph graph = checked_graph(bundle, std::string(phase));
+    std::vector<Port> inputs, outputs;
+    for (const Named& in : graph.inputs()) inputs.push_back({in.name, graph.type(in.value)});
+    for (const Named& out : graph.outputs) {
+      outputs.push_back({out.name, graph.type(out.value)});
+      if (graph.find_input(out.name)) states.insert(out.name);
+    }
+    check_ports(phase, {inputs, outputs}, bundle.facts().vocabulary,
+                [&](const std::string& name) { return states.contains(name); });
     for (const Node& node : graph.nodes()) {
       if (node.op != Op::weight) continue;
       const Type& stored = bundle.weight(node.attrs.name).type;

@@ -9,6 +9,7 @@
 #include "ir/text.h"
 #include "passes/passes.h"
 #include "text/tokenizer.h"
+#include "translate/generation_options.h"
 
 namespace ng {
 namespace {
@@ -68,24 +69,44 @@ Json manifest_of(const Checkpoint& checkpoint, const Model& model, const Compile
   return manifest;
 }
 
-void add_tokenizer(const Checkpoint& checkpoint, const Model& model, BundleWriter& writer,
-                   Progress& progress) {
+// The tokenizer as a bundle stores it, "" without one.
+std::string tokenizer_of(const Checkpoint& checkpoint, const Model& model, Progress& progress) {
   if (!Tokenizer::present(checkpoint.path())) {
-    progress.say("no tokenizer files: the bundle takes token ids, not text");
-    return;
+    const bool other = std::filesystem::exists(checkpoint.path() / "vocab.json");
+    progress.say(fmt::format("{}: the bundle takes token ids, not text",
+                             other ? "vocab.json and sentencepiece.bpe.model are M2M100's, which "
+                                     "are not read"
+                                   : "no tokenizer files"));
+    return "";
   }
   const Tokenizer tokenizer = Tokenizer::open(checkpoint.path());
   check(static_cast<int64_t>(tokenizer.size()) <= model.vocabulary,
         "{}: the tokenizer has ids up to {}, config.json's vocab_size is {}: the files do not "
         "belong together",
         checkpoint.path().string(), tokenizer.size() - 1, model.vocabulary);
-  writer.add_file(std::string(kTokenizerName), tokenizer.serialize());
+  return tokenizer.serialize();
+}
+
+// A model that no request can run with its own defaults is worth a word before it is written.
+void warn_of_defaults(const Json& manifest, const Model& model, Progress& progress) {
+  const Json& generation = manifest.at("generation_config");
+  try {
+    GenerationOptions options =
+        defaults_from(manifest.at("config"), generation.is_null() ? nullptr : &generation);
+    check_ids(options, model.vocabulary);
+    resolve(options, 1);
+  } catch (const Error& error) {
+    progress.say(fmt::format("warning: generate and translate will refuse these defaults: {}",
+                             error.what()));
+  }
 }
 
 // The nearest directory that exists, for what will be made at `path`.
 Path existing_parent(const Path& path) {
   Path parent = std::filesystem::absolute(path).parent_path();
-  while (!std::filesystem::exists(parent)) parent = parent.parent_path();
+  std::error_code unreadable;
+  while (!std::filesystem::exists(parent, unreadable) && parent.has_relative_path())
+    parent = parent.parent_path();
   return parent;
 }
 
@@ -94,6 +115,14 @@ void check_room(const Path& out, uint64_t bytes) {
   const uint64_t room = free_disk_bytes(parent);
   check(bytes <= room, "{}: the bundle needs {} MB, {} MB are free in {}", out.string(),
         (bytes >> 20) + 1, room >> 20, parent.string());
+}
+
+// Of the files beside the weights; the manifest has a few lines a tensor and all of config.json.
+uint64_t other_bytes(const Lowered& lowered, const std::string& tokenizer) {
+  constexpr uint64_t kManifestBase = 64 << 10, kManifestRow = 512;
+  uint64_t bytes = tokenizer.size() + kManifestBase + kManifestRow * lowered.prepare.outputs.size();
+  for (const auto& [phase, text] : lowered.texts) bytes += text.size();
+  return bytes;
 }
 
 }  // namespace
@@ -111,8 +140,9 @@ Sizes capacities(const Model& model) {
 
 std::vector<Checkpoint::Source> source_files(const Checkpoint& checkpoint) {
   std::vector<Checkpoint::Source> files = checkpoint.sources();
-  for (const char* name : {"README.md", "added_tokens.json", "sentencepiece.bpe.model",
-                           "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"}) {
+  for (const char* name :
+       {"README.md", "added_tokens.json", "sentencepiece.bpe.model", "special_tokens_map.json",
+        "tokenizer.json", "tokenizer_config.json", "vocab.json"}) {
     const Path path = checkpoint.path() / name;
     if (!std::filesystem::is_regular_file(path)) continue;
     files.push_back({name, std::filesystem::file_size(path), path});
@@ -140,12 +170,15 @@ void compile(const Checkpoint& checkpoint, const CompileOptions& options, const 
   BundleWriter writer(out, options.force);  // first: it refuses an `out` that exists
   const Model model = open_model(checkpoint);
   const Lowered lowered = lower_phases(model, options);
+  const std::string tokenizer = tokenizer_of(checkpoint, model, progress);
   const uint64_t bytes = prepared_bytes(lowered.prepare);
-  if (options.make_room) options.make_room(bytes);
-  check_room(out, bytes);
+  const uint64_t whole = bytes + other_bytes(lowered, tokenizer);
+  if (options.make_room) options.make_room(whole);
+  check_room(out, whole);
 
   Json manifest = manifest_of(checkpoint, model, options);
-  add_tokenizer(checkpoint, model, writer, progress);
+  warn_of_defaults(manifest, model, progress);
+  if (!tokenizer.empty()) writer.add_file(std::string(kTokenizerName), tokenizer);
   progress.say(fmt::format("licence: {}", manifest["licence"].get<std::string>()));
   manifest["sources"] = hashed_sources(checkpoint, options, progress);
   for (const auto& [phase, text] : lowered.texts) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/progress.h"
+#include "bundle/bundle.h"
 #include "checkpoint/checkpoint.h"
 #include "models/model.h"
 
@@ -38,6 +39,10 @@ std::string licence(const Checkpoint& checkpoint);
 // and build give the same bytes.
 void compile(const Checkpoint& checkpoint, const CompileOptions& options, const Path& out,
              Progress& progress);
+
+// The graph text of a phase, once it is known to fit what the manifest says of the model: every id
+// of the vocabulary has a row in the embedding and a score, and padding is the same id. Else User.
+std::string checked_artifact(const Bundle& bundle, const std::string& phase);
 
 // Opens the bundle and hashes every byte, parses every graph and the tokenizer, and finds every
 // weight that a graph names. User error: the first thing that is wrong, by name.

@@ -96,6 +96,21 @@ TEST(Compile, ReplacesABundleOnlyWithForceAndNothingElseEver) {
   EXPECT_THAT(refusal([&] { compiled(checkpoint.model, checkpoint.model, force); }),
               HasSubstr("is no bundle"));
   EXPECT_TRUE(std::filesystem::exists(checkpoint.model / "config.json"));
+  for (const char* name : {"weights.bin", "manifest.json"}) {  // what was evidently a bundle
+    std::filesystem::remove(out / name);
+    compiled(checkpoint.model, out, force);
+  }
+}
+
+TEST(Compile, AsksForRoomForEveryFile) {
+  const TinyCheckpoint checkpoint;
+  uint64_t asked = 0, written = 0;
+  CompileOptions options;
+  options.make_room = [&](uint64_t bytes) { asked = bytes; };
+  compiled(checkpoint.model, checkpoint.path / "bundle", options);
+  for (const auto& [name, bytes] : contents(checkpoint.path / "bundle")) written += bytes.size();
+  EXPECT_GE(asked, written);
+  EXPECT_LE(asked, 2 * written + (1 << 17));
 }
 
 TEST(Compile, LeavesNothingBehindWhenItFails) {
@@ -135,6 +150,97 @@ TEST(Compile, RefusesWeightsThatAreNoNumbers) {
       }
     }
   }
+}
+
+TEST(Compile, RefusesWhatBf16RoundsToInfinity) {
+  const float most = 0x1.FEp127F;  // the largest that bf16 has
+  for (const char* name : {"model.encoder.layers.1.self_attn.k_proj.weight",  // joined with q and v
+                           "model.encoder.layers.1.fc2.weight"}) {
+    for (const float value : {most, -3.4e38F, std::nextafter(0x1.FFp127F, 0.0F), 0x1.FFp127F}) {
+      const TinyCheckpoint checkpoint;
+      auto tensors = tiny_tensors(tiny_config());
+      const Shape shape = tensors.at(name).type.shape;
+      std::vector<float> values(static_cast<size_t>(element_count(shape)), 0.5F);
+      values.at(static_cast<size_t>(shape[1].size) * 23 + 1) = value;
+      tensors.at(name) = stored_as(DType::f32, shape, values);
+      checkpoint.write(tensors);
+      CompileOptions bf16;
+      bf16.dtype = DType::bf16;
+      const auto act = [&] { compiled(checkpoint.model, checkpoint.path / "bf16", bf16); };
+      if (std::abs(value) < 0x1.FFp127F) {
+        EXPECT_NO_THROW(act()) << value;
+      } else {
+        EXPECT_THAT(refusal(act),
+                    HasSubstr(fmt::format("'{}' holds {} at [23,1], which bf16 rounds to infinity: "
+                                          "compile with --dtype f32",
+                                          name, value)));
+      }
+      EXPECT_NO_THROW(compiled(checkpoint.model, checkpoint.path / "f32"));
+    }
+  }
+}
+
+// What compile says, once it has ended well.
+std::string said(const Path& model, const Path& out) {
+  testing::internal::CaptureStderr();
+  Progress progress(false);
+  compile(Checkpoint::open(model), {}, out, progress);
+  return testing::internal::GetCapturedStderr();
+}
+
+TEST(Compile, M2M100sOwnVocabularyIsNoTokenizer) {
+  const TinyCheckpoint checkpoint;
+  put_file(checkpoint.model / "sentencepiece.bpe.model", "unread");
+  put_file(checkpoint.model / "vocab.json", R"({"<s>":0})");
+  EXPECT_THAT(said(checkpoint.model, checkpoint.path / "bundle"),
+              HasSubstr("vocab.json and sentencepiece.bpe.model are M2M100's"));
+  const Bundle bundle = Bundle::open(checkpoint.path / "bundle");
+  EXPECT_FALSE(bundle.has_tokenizer());
+  EXPECT_TRUE(bundle.manifest().at("sources").contains("vocab.json"));
+}
+
+TEST(Compile, WarnsOfDefaultsThatNoRequestCanRunWith) {
+  const TinyCheckpoint checkpoint;
+  int made = 0;
+  const auto warned = [&](const char* generation) {
+    put_file(checkpoint.model / "generation_config.json", generation);
+    return said(checkpoint.model, checkpoint.path / std::to_string(++made));
+  };
+  EXPECT_THAT(warned(R"({"decoder_start_token_id":2,"do_sample":true})"), HasSubstr("do_sample"));
+  EXPECT_THAT(warned(R"({"decoder_start_token_id":2,"num_beams":65})"),
+              HasSubstr("warning: generate and translate will refuse these defaults: "
+                        "generation_config.json: \"num_beams\" is 65"));
+  EXPECT_THAT(warned(R"({"decoder_start_token_id":2,"num_beams":"x"})"), HasSubstr("num_beams"));
+  EXPECT_THAT(warned(R"({"decoder_start_token_id":2,"num_beam_groups":2})"),
+              HasSubstr("num_beam_groups"));
+  EXPECT_THAT(warned(R"({"decoder_start_token_id":2,"penalty_alpha":0.6})"),
+              HasSubstr("penalty_alpha"));
+  EXPECT_THAT(warned(R"({"decoder_start_token_id":2,"eos_token_id":99})"),
+              HasSubstr("eos_token_id"));
+  EXPECT_THAT(warned(R"({"decoder_start_token_id":2,"num_beams":4})"),
+              testing::Not(HasSubstr("warning")));
+}
+
+// The manifest's facts decide which ids are let into the graphs: they must be the graphs' own.
+TEST(Compile, FactsThatAreNotTheGraphsAreFound) {
+  const TinyCheckpoint checkpoint;
+  const Path path = checkpoint.path / "bundle";
+  const Json good = compiled(checkpoint.model, path).manifest();
+  const auto found = [&](const char* key, int value) {
+    Json changed = good;
+    changed["model"][key] = value;
+    const std::string text = changed.dump(2) + "\n";
+    put_file(path / "manifest.json", text);
+    put_file(path / "manifest.sha256", sha256(text) + "  manifest.json\n");
+    const std::string opened = refusal([&] { checked_artifact(Bundle::open(path), "decode"); });
+    Progress quiet(true);
+    EXPECT_NE(refusal([&] { check_bundle(path, quiet); }), "");
+    return opened;
+  };
+  EXPECT_THAT(found("vocabulary", 4'000'000), HasSubstr("the embedding has 48 rows"));
+  EXPECT_THAT(found("vocabulary", 38), HasSubstr("scores 37 ids, manifest.json says 38"));
+  EXPECT_THAT(found("vocabulary", 36), HasSubstr("scores 37 ids, manifest.json says 36"));
+  EXPECT_THAT(found("pad", 3), HasSubstr("pads with id 1, manifest.json says 3"));
 }
 
 TEST(Compile, TakesTheLicenceFromTheModelCardOrTheKindOfModel) {

@@ -79,7 +79,32 @@ class Evaluation {
 
   Tensor converted(const Node& node, int64_t first, int64_t count) const {
     const Tensor input = rows(node.inputs[0], first, count);
-    return run(node, with_rows(node.types[0], count), {&input, 1});
+    Tensor result = run(node, with_rows(node.types[0], count), {&input, 1});
+    if (result.type.dtype != DType::bf16) return result;
+    const std::span bits(reinterpret_cast<const uint16_t*>(result.data.data()),
+                         result.data.size() / sizeof(uint16_t));
+    const auto bad =
+        std::ranges::find_if(bits, [](uint16_t x) { return !std::isfinite(bf16_to_f32(x)); });
+    if (bad != bits.end()) refuse_rounded(node.inputs[0], first, input, bad - bits.begin());
+    return result;
+  }
+
+  // Element `at` of `input`, which are rows of `value` from `first` on, is too large for bf16. A
+  // weight that was joined with others is named by itself.
+  [[noreturn]] void refuse_rounded(Value value, int64_t first, const Tensor& input,
+                                   int64_t at) const {
+    const int64_t row = row_elements(input.type);
+    first += at / row;
+    while (graph_[value].op == Op::concatenate && graph_[value].attrs.axis == 0) {
+      for (const Value& part : graph_[value].inputs) {
+        value = part;
+        if (first < graph_.type(part).size(0)) break;
+        first -= graph_.type(part).size(0);
+      }
+    }
+    fail("'{}' holds {} at {}, which bf16 rounds to infinity: compile with --dtype f32",
+         graph_[value].attrs.name, floats(input)[static_cast<size_t>(at)],
+         index_text(input.type, first, at % row));
   }
 
   Tensor packed(const Node& node, int64_t first, int64_t count) const {  // rows are panels

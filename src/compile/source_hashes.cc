@@ -44,8 +44,11 @@ void remember(const Path& path, const Json& found) {
   const FileLock lock(Path(path).replace_extension(".lock"), FileLock::Kind::Exclusive, {});
   Json index = read_index(path), kept = Json::object();
   index.update(found);
+  std::error_code unreadable;  // another model's path: no error of this one
   for (const auto& [name, row] : index.items()) {
-    if (kept.size() < kMostRemembered && std::filesystem::exists(name)) kept[name] = row;
+    if (kept.size() < kMostRemembered && std::filesystem::exists(name, unreadable)) {
+      kept[name] = row;
+    }
   }
   write_file(path, kept.dump(1) + "\n");
 }

@@ -34,7 +34,7 @@ constexpr const char* kTexts[] = {
 
 Phases phases_of(const Bundle& bundle) {
   return {bundle.facts().vocabulary, bundle.facts().pad,
-          [&bundle](const std::string& phase) { return std::string(bundle.artifact(phase)); },
+          [&bundle](const std::string& phase) { return checked_artifact(bundle, phase); },
           [&bundle](const std::string& name) { return bundle.weight(name); }};
 }
 

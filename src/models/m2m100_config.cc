@@ -39,8 +39,10 @@ void check_model_type(const Json& config, std::string_view what) {
 int64_t read_size(const Json& config, const char* key, int64_t fallback, int64_t limit,
                   std::string_view what) {
   const int64_t value = json_int(config, key, fallback, what);
-  check(value >= 1 && value <= limit, "{}: \"{}\" is {}, must be from 1 to {}", what, key, value,
-        limit);
+  check(value >= 1 && value <= limit,
+        "{}: \"{}\" is {}, must be from 1 to {}: correct it to what the weights have, or take a "
+        "smaller model",
+        what, key, value, limit);
   return value;
 }
 

@@ -148,6 +148,10 @@ TEST(M2M100Tensors, TakesEqualCopiesOfTheEmbeddingAndRefusesOthers) {
   TinyModel model;
   for (const char* name : kNames) model.tensors[name] = model.tensors.at(kNames[0]);
   EXPECT_EQ(model.find().at("model.shared.weight"), "model.shared.weight");
+  const std::vector<uint16_t> bits(36, f32_to_bf16(8.0F));
+  for (const char* name : kNames) model.set(name, {9, 4}, 8);
+  model.tensors["lm_head.weight"] = Tensor::of<uint16_t>(DType::bf16, {9, 4}, bits);
+  EXPECT_EQ(model.find().at("model.shared.weight"), "model.shared.weight");
   model.set("lm_head.weight", {9, 4}, 77);
   EXPECT_THAT(model.refused(), HasSubstr("'model.shared.weight' and 'lm_head.weight' differ"));
 }

@@ -19,7 +19,11 @@ Model open_model(const Checkpoint& checkpoint) {
   const std::string type = json_string(checkpoint.config(), "model_type", "", what);
   std::string known;
   for (const Family& family : kFamilies) {
-    if (family.model_type == type) return family.open(checkpoint);
+    if (family.model_type == type) {
+      Model model = family.open(checkpoint);
+      checkpoint.check_copies();  // last: it reads what the names and shapes allow
+      return model;
+    }
     known += fmt::format(" \"{}\"", family.model_type);
   }
   fail("{}: model_type \"{}\" is not supported; supported are:{}", what, shown(type), known);

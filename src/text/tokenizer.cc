@@ -245,10 +245,7 @@ Tokenizer Tokenizer::open(const Path& model_directory) {
   return Tokenizer(read_tokenizer_files(model_directory));
 }
 
-bool Tokenizer::present(const Path& model_directory) {
-  return std::filesystem::exists(model_directory / kTokenizerJson) ||
-         std::filesystem::exists(model_directory / kSentencePieceModel);
-}
+bool Tokenizer::present(const Path& model_directory) { return has_nllb_tokenizer(model_directory); }
 
 std::string Tokenizer::serialize() const { return ng::serialize(state_->data); }
 

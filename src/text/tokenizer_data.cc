@@ -95,6 +95,25 @@ void read_lists(Reader& in, TokenizerData& data) {
   for (uint32_t n = in.count(4); n > 0; --n) data.verbatim.push_back(in.text());
 }
 
+using ByContent = std::map<std::string_view, const AddedToken*>;
+
+// What the vocabulary and the added tokens say of one content or one id is the same, or the piece
+// is an added token itself (then settle_added decides).
+void check_places(const TokenizerData& data, const ByContent& by_content, std::string_view what) {
+  for (const AddedToken& token : data.added) {
+    const std::string_view piece =
+        token.id < data.pieces.size() ? std::string_view(data.pieces[token.id]) : "";
+    check(piece.empty() || by_content.contains(piece),
+          "{}: the id {} is both the piece '{}' and the added token '{}'", what, token.id,
+          shown(piece), shown(token.content));
+  }
+  for (uint32_t id = 0; id < data.pieces.size(); ++id) {
+    const auto found = by_content.find(data.pieces[id]);
+    check(found == by_content.end() || found->second->id == id, "{}: '{}' has the ids {} and {}",
+          what, shown(data.pieces[id]), id, found == by_content.end() ? 0 : found->second->id);
+  }
+}
+
 }  // namespace
 
 std::string serialize(const TokenizerData& data) {
@@ -146,7 +165,7 @@ TokenizerData parse_tokenizer_data(std::string_view bytes, std::string_view what
 }
 
 void settle_added(TokenizerData& data, std::string_view what) {
-  std::map<std::string_view, const AddedToken*> by_content;
+  ByContent by_content;
   std::map<uint32_t, const AddedToken*> by_id;
   const size_t vocabulary = data.pieces.size();
   for (const AddedToken& token : data.added) {
@@ -162,11 +181,7 @@ void settle_added(TokenizerData& data, std::string_view what) {
           shown(holder ? holder->content : ""), shown(token.content));
     known = holder = &token;
   }
-  for (uint32_t id = 0; id < vocabulary; ++id) {
-    const auto found = by_content.find(data.pieces[id]);
-    check(found == by_content.end() || found->second->id == id, "{}: '{}' has the ids {} and {}",
-          what, shown(data.pieces[id]), id, found == by_content.end() ? 0 : found->second->id);
-  }
+  check_places(data, by_content, what);
   const size_t most = std::min<size_t>(vocabulary + 2 * by_id.size() + 1024, kMostIds);
   std::vector<AddedToken> settled;
   for (const auto& [content, token] : by_content) {

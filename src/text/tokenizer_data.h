@@ -50,7 +50,8 @@ constexpr uint32_t kMostIds = 4u << 20;
 // Brings the added tokens into order and their contents into `pieces`, over what may be there. Of
 // two with one content the later stays; two contents may share an id when one is the vocabulary's
 // piece there: both are found, the later is shown and says which blanks are taken, as in
-// transformers. User, naming `what`: two ids for one content, or two other contents for one id.
+// transformers. User, naming `what`: two ids for one content, two other contents for one id, or one
+// for the id of a piece that is no added token.
 void settle_added(TokenizerData& data, std::string_view what);
 
 // Brings the merges into order; of equal pairs the highest rank stays, as in transformers.

@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "base/git_lfs.h"
 #include "text/languages.h"
 #include "text/utf8.h"
 
@@ -113,6 +114,28 @@ void check_agreement(const TokenizerData& json, const TokenizerData& model, std:
           shown(json.pieces[ours[i - 1].result]), shown(json.pieces[ours[i].result]),
           kSentencePieceModel);
   }
+}
+
+// Ids behind the model's pieces are those of added tokens.
+void check_only_added(const TokenizerData& data, size_t pieces, std::string_view what) {
+  std::set<std::pair<size_t, std::string_view>> added;
+  for (const AddedToken& token : data.added) added.emplace(token.id, token.content);
+  for (size_t id = pieces; id < data.pieces.size(); ++id) {
+    check(data.pieces[id].empty() || added.contains({id, data.pieces[id]}),
+          "{}: {} and {} differ: the piece '{}' (id {}) is only in the first, and no added token",
+          what, kTokenizerJson, kSentencePieceModel, shown(data.pieces[id]), id);
+  }
+}
+
+std::string read_whole(const Path& path) {
+  std::string bytes = read_file(path, kMostBytes);
+  check_fetched(bytes, path);
+  check(!bytes.empty(), "{}: is empty: is the download complete?", path.string());
+  return bytes;
+}
+
+TokenizerData read_model(const Path& path) {
+  return convert_sentencepiece(read_sentencepiece(read_whole(path), path.string()), path.string());
 }
 
 Json read_optional(const Path& path) {
@@ -243,25 +266,27 @@ TokenizerData convert_sentencepiece(const SentencePieceModel& model, std::string
   return data;
 }
 
+bool has_nllb_tokenizer(const Path& directory) {
+  const auto has = [&](const char* name) { return std::filesystem::exists(directory / name); };
+  return has(kTokenizerJson) || (has(kSentencePieceModel) && !has("vocab.json"));
+}
+
 TokenizerData read_tokenizer_files(const Path& directory) {
   const std::string what = directory.string();
   const bool has_json = std::filesystem::exists(directory / kTokenizerJson);
   const bool has_model = std::filesystem::exists(directory / kSentencePieceModel);
   check(has_json || has_model, "{}: holds no tokenizer: neither {} nor {} is there", what,
         kTokenizerJson, kSentencePieceModel);
-  check(has_json || !std::filesystem::exists(directory / "vocab.json"),
+  check(has_nllb_tokenizer(directory),
         "{}: vocab.json beside {} makes it an M2M100 tokenizer; only NLLB's are read", what,
         kSentencePieceModel);
   const Json config = read_optional(directory / "tokenizer_config.json");
   TokenizerData data;
-  if (has_model) {
-    const Path path = directory / kSentencePieceModel;
-    data = convert_sentencepiece(read_sentencepiece(read_file(path, kMostBytes), path.string()),
-                                 path.string());
-  }
+  if (has_model) data = read_model(directory / kSentencePieceModel);
+  const size_t from_model = data.pieces.size();
   if (has_json) {
     const Path path = directory / kTokenizerJson;
-    TokenizerData json = read_tokenizer_json(read_file(path, kMostBytes), path.string());
+    TokenizerData json = read_tokenizer_json(read_whole(path), path.string());
     if (has_model) check_agreement(json, data, what);
     json.piece_rank = has_model ? std::move(data.piece_rank) : ranks_of(json);
     json.verbatim = std::move(data.verbatim);
@@ -272,6 +297,7 @@ TokenizerData read_tokenizer_files(const Path& directory) {
   const bool languages = std::ranges::any_of(
       data.added, [](const AddedToken& token) { return is_language_code(token.content); });
   if (has_json) add_mask(config, what, data);
+  if (has_json && has_model) check_only_added(data, from_model, what);
   if (!has_json && !languages) add_fairseq_layout(data);
   settle_added(data, what);
   data.piece_rank.resize(data.pieces.size(), UINT32_MAX - 1);

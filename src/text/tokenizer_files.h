@@ -26,6 +26,10 @@ AddedToken read_added_token(const Json& entry, int64_t id, std::string_view what
 // it.
 TokenizerData convert_sentencepiece(const SentencePieceModel& model, std::string_view what);
 
+// Whether there is a tokenizer.json or a sentencepiece.bpe.model that is read: one beside a
+// vocab.json is M2M100's, whose ids that file gives.
+bool has_nllb_tokenizer(const Path& directory);
+
 // All of `directory`'s files together. Where both tokenizer.json and sentencepiece.bpe.model are
 // there, they must agree in pieces, merges and character map: the first difference is named (User).
 // Ids come from tokenizer.json, tokenizer_config.json (added_tokens_decoder) and added_tokens.json;

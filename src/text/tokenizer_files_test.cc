@@ -112,6 +112,9 @@ TEST(TokenizerFiles, NamesWhatItLookedFor) {
   const Directory m2m({"sentencepiece.bpe.model"});
   m2m.put("vocab.json", {{"a", 1}});
   EXPECT_THAT(refusal([&] { read_tokenizer_files(m2m.path); }), HasSubstr("M2M100"));
+  EXPECT_FALSE(Tokenizer::present(m2m.path));
+  std::filesystem::remove(m2m.path / "vocab.json");
+  EXPECT_TRUE(Tokenizer::present(m2m.path));
 }
 
 TEST(TokenizerFiles, BothFilesMustAgree) {
@@ -138,6 +141,48 @@ TEST(TokenizerFiles, BothFilesMustAgree) {
               HasSubstr("before"));
   EXPECT_THAT(differs([](Json& json) { json["normalizer"] = nullptr; }),
               HasSubstr("character maps"));
+}
+
+TEST(TokenizerFiles, PiecesThatOnlyTheJsonHasAreRefused) {
+  const auto read = [](const auto& edit) {
+    const Directory folder({"sentencepiece.bpe.model", "tokenizer_config.json"});
+    Json json = fixture();
+    edit(json);
+    folder.put("tokenizer.json", json);
+    return error_of([&] { read_tokenizer_files(folder.path); });
+  };
+  EXPECT_EQ(read([](Json&) {}), "");
+  EXPECT_THAT(read([](Json& json) { json["model"]["vocab"]["qqqzz"] = 624; }),
+              HasSubstr("the piece 'qqqzz' (id 624) is only in the first"));
+  EXPECT_THAT(read([](Json& json) {
+                json["model"]["vocab"].erase("<mask>");
+                json["model"]["vocab"]["\u2581zzzz"] = 623;
+              }),
+              HasSubstr("'\u2581zzzz'"));
+  const auto added = [](Json& json, int id) {
+    json["added_tokens"].push_back({{"content", "Neuroglot"}, {"id", id}, {"special", false}});
+  };
+  EXPECT_THAT(read([&](Json& json) { added(json, 100); }),
+              HasSubstr("the id 100 is both the piece '"));
+  EXPECT_EQ(read([&](Json& json) { added(json, 624); }), "");
+  EXPECT_EQ(read([&](Json& json) {
+              added(json, 624);
+              json["model"]["vocab"]["Neuroglot"] = 624;
+            }),
+            "");
+}
+
+TEST(TokenizerFiles, FilesThatWereNotFetchedAreNamed) {
+  const TemporaryDirectory folder;
+  for (const char* name : {"tokenizer.json", "sentencepiece.bpe.model"}) {
+    put_file(folder.path / name, "version https://git-lfs.github.com/spec/v1\noid sha256:0\n");
+    EXPECT_THAT(refusal([&] { read_tokenizer_files(folder.path); }),
+                HasSubstr(fmt::format("{}: is a git-lfs pointer", name)));
+    put_file(folder.path / name, "");
+    EXPECT_THAT(refusal([&] { read_tokenizer_files(folder.path); }),
+                HasSubstr(fmt::format("{}: is empty", name)));
+    std::filesystem::remove(folder.path / name);
+  }
 }
 
 TEST(TokenizerFiles, AFineTunesTokensAreFound) {

@@ -71,7 +71,7 @@ ForwardInputs read_inputs(const std::string& path) {
 int forward_command(const Options& options) {
   check(!options.input.empty() && !options.output.empty(), "forward needs --input and --output");
   const ForwardInputs inputs = read_inputs(options.input);
-  const std::unique_ptr<Opened> opened = open_for(options);
+  const std::unique_ptr<Opened> opened = open_session(options);
   LineWriter writer(options.output);
   const ForwardOutputs unread = {[](const Tensor&) {}, [](std::span<const float>) {}};
   ForwardOutputs outputs;
@@ -95,7 +95,7 @@ int forward_command(const Options& options) {
   stats.tokenize_seconds.resize(stats.generate_seconds.size());
   stats.input_tokens = inputs.input_ids.size();
   stats.output_tokens = inputs.decoder_input_ids.size();
-  write_stats(options.stats, stats);
+  write_stats(options, stats);
   return 0;
 }
 

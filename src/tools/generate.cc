@@ -25,6 +25,8 @@ class Generate {
   explicit Generate(const Options& options)
       : options_(options), opened_(open_for(options)), writer_("") {
     stats_.load_seconds = opened_->load_seconds;
+    stats_.tokenize_seconds.resize(static_cast<size_t>(options.repeat));
+    stats_.generate_seconds.resize(static_cast<size_t>(options.repeat));
   }
   int run();
 
@@ -68,7 +70,6 @@ void Generate::parse(Request& request, std::vector<Job>& jobs) const {
 
 // Runs the jobs --warmup + --repeat times; the last run's results stay.
 void Generate::measure(std::vector<Job>& jobs) {
-  stats_.generate_seconds.resize(static_cast<size_t>(options_.repeat));
   for (int64_t run = -options_.warmup; run < options_.repeat; ++run) {
     const bool last = run + 1 == options_.repeat;
     std::vector<Job> copies = last ? std::vector<Job>{} : jobs;
@@ -103,7 +104,6 @@ std::string Generate::answer(const Request& request, const std::vector<Job>& job
 
 int Generate::run() {
   LineReader reader(options_.files, JsonLimits{}.bytes);
-  stats_.tokenize_seconds.resize(static_cast<size_t>(options_.repeat));
   for (auto lines = reader.window(kWindowLines); !lines.empty();
        lines = reader.window(kWindowLines)) {
     std::vector<Request> requests;
@@ -120,7 +120,7 @@ int Generate::run() {
     writer_.flush();
   }
   writer_.finish();
-  write_stats(options_.stats, stats_);
+  write_stats(options_, stats_);
   return failed_.finish(reader.lines());
 }
 

@@ -85,17 +85,45 @@ void print_report(const Json& json, const Options& options) {
   }
 }
 
-int inspect_bundle(const Options& options) {
-  const Bundle bundle = Bundle::open(options.model);
-  if (!options.graph.empty()) {
-    check(options.stage.empty() && options.without.empty(),
-          "--stage and --without need a checkpoint directory: a bundle's graphs are final");
-    fmt::print("{}", bundle.artifact(options.graph));
-    return 0;
+// Every byte and what the bytes mean; a difference is Verification.
+void check_whole(const Options& options) {
+  const auto file = damaged_file(options.model);
+  const auto differs = [](const std::string& what) {
+    throw Error(Error::Kind::Verification, "level bytes: " + what);
+  };
+  if (file) {
+    differs(fmt::format("{}: does not have the size and hash that it was written with",
+                        (Path(options.model) / *file).string()));
   }
-  if (options.check) {
+  Bundle::open(options.model);  // of another version, or made by nobody's compile
+  try {
     Progress progress(options.quiet);
     check_bundle(options.model, progress);
+  } catch (const Error& error) {
+    if (error.kind() != Error::Kind::User) throw;
+    differs(error.what());
+  }
+}
+
+// What would have no effect is refused.
+void check_options(const Options& options) {
+  const bool graph = !options.graph.empty(), bundle = is_bundle(options.model);
+  check(!graph || (!options.check && !options.json),
+        "--graph prints a graph and nothing else: leave --check and --json out");
+  check(graph || (options.stage.empty() && options.without.empty()),
+        "--stage and --without are of a graph that is printed: add --graph PHASE");
+  check(!bundle || (options.stage.empty() && options.without.empty()),
+        "--stage and --without need a checkpoint directory: a bundle's graphs are final");
+  check(bundle || !options.check, "--check hashes a bundle; {} is none", options.model);
+}
+
+int inspect_bundle(const Options& options) {
+  if (options.check) check_whole(options);
+  const Bundle bundle = Bundle::open(options.model);
+  check_as_compiled(options, bundle);
+  if (!options.graph.empty()) {
+    fmt::print("{}", bundle.artifact(options.graph));
+    return 0;
   }
   const auto graph = [&](const char* phase) { return parse_graph(bundle.artifact(phase), phase); };
   Json json = report(bundle.facts().parameters, bundle.facts().vocabulary, bundle.licence(),
@@ -111,8 +139,8 @@ int inspect_bundle(const Options& options) {
 }  // namespace
 
 int inspect_command(const Options& options) {
+  check_options(options);
   if (is_bundle(options.model)) return inspect_bundle(options);
-  check(!options.check, "--check hashes a bundle; {} is none", options.model);
   const Checkpoint checkpoint = Checkpoint::open(options.model);
   const Model model = open_model(checkpoint);
   if (!options.graph.empty()) {

@@ -37,9 +37,11 @@ bool LineReader::next_file() {
   fd_ = -1;
   if (at_ == files_.size()) return false;
   const std::string& file = files_[at_++];
-  fd_ = file == "-" ? STDIN_FILENO : ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
-  check(fd_ >= 0, "{}: cannot be opened: {}", file, std::strerror(errno));
-  return true;
+  // O_NONBLOCK: a FIFO without a writer is a pause of the input like any other.
+  fd_ = file == "-" ? STDIN_FILENO : ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd_ >= 0) return true;
+  error_ = fmt::format("{}: cannot be opened: {}", file, std::strerror(errno));
+  return false;
 }
 
 bool LineReader::fill(bool wait) {
@@ -48,13 +50,17 @@ bool LineReader::fill(bool wait) {
     return true;
   }
   pollfd ready = {fd_, POLLIN, 0};
-  if (!wait && ::poll(&ready, 1, kPauseMilliseconds) == 0) return false;
+  const int readable = ::poll(&ready, 1, wait ? -1 : kPauseMilliseconds);
+  if (readable <= 0) return readable < 0;
   const size_t before = buffer_.size();
   buffer_.resize(before + kReadBytes);
   const ssize_t got = ::read(fd_, buffer_.data() + before, kReadBytes);
   buffer_.resize(before + static_cast<size_t>(std::max<ssize_t>(got, 0)));
-  if (got < 0 && errno != EINTR) {
-    fail("{}: cannot be read: {}", files_[at_ - 1], std::strerror(errno));
+  if (got < 0 && errno != EINTR && errno != EAGAIN) {
+    const bool standard = fd_ == STDIN_FILENO;
+    error_ = fmt::format("{} cannot be read: {}",
+                         standard ? "standard input" : files_[at_ - 1] + ":", std::strerror(errno));
+    ended_ = true;
   }
   if (got == 0) {  // a last line without LF ends with its file
     if (fd_ > STDIN_FILENO) ::close(fd_);
@@ -100,16 +106,12 @@ std::vector<Line> LineReader::window(size_t most) {
     if (!fill(lines.empty())) break;
     take_lines(lines, most, bytes);
   }
+  if (lines.empty() && !error_.empty()) throw Error(Error::Kind::User, error_);
   return lines;
 }
 
-LineWriter::LineWriter(const std::string& path) : path_(path) {
-  if (!path.empty()) file_ = std::make_unique<FileWriter>(path + ".partial");
-}
-
-LineWriter::~LineWriter() {
-  std::error_code ignored;
-  if (file_) std::filesystem::remove(path_.string() + ".partial", ignored);
+LineWriter::LineWriter(const std::string& path) {
+  if (!path.empty() && path != "-") file_ = std::make_unique<WholeFileWriter>(path);
 }
 
 void LineWriter::write(std::string_view text) {
@@ -119,18 +121,14 @@ void LineWriter::write(std::string_view text) {
 }
 
 void LineWriter::flush() {
-  if (file_ || std::fflush(stdout) == 0) return;
+  if (file_) return file_->flush();
+  if (std::fflush(stdout) == 0) return;
   fail("standard output cannot be written: {}", std::strerror(errno));
 }
 
 void LineWriter::finish() {
   flush();
-  if (!file_) return;
-  file_->close();
-  std::error_code error;
-  std::filesystem::rename(path_.string() + ".partial", path_, error);
-  check(!error, "{}: cannot be put in place: {}", path_.string(), error.message());
-  file_.reset();
+  if (file_) file_->commit();
 }
 
 }  // namespace ng

@@ -25,13 +25,14 @@ class LineReader {
   LineReader& operator=(const LineReader&) = delete;
 
   // The next lines: all that come until `most` are there, their bytes are many, or the input pauses
-  // for 50 ms after at least one. Empty: the end.
+  // for 50 ms after at least one. Empty: the end. A file that cannot be read any further is an
+  // error (User) once the complete lines before were given.
   std::vector<Line> window(size_t most);
   uint64_t lines() const { return number_; }  // so far
 
  private:
   bool fill(bool wait);  // more bytes into buffer_; false: pause
-  bool next_file();
+  bool next_file();      // false: there is none, or it cannot be opened
   void take_lines(std::vector<Line>& lines, size_t most, size_t& bytes);
   void add(std::vector<Line>& lines, std::string_view text);
 
@@ -39,6 +40,7 @@ class LineReader {
   size_t longest_, at_ = 0;
   int fd_ = -1;
   bool ended_ = false;
+  std::string error_;  // that ended it
   std::string buffer_;
   bool skipping_ = false;  // the rest of a line that was too long
   uint64_t number_ = 0;
@@ -47,18 +49,14 @@ class LineReader {
 // Standard output or a file that appears complete.
 class LineWriter {
  public:
-  explicit LineWriter(const std::string& path);  // "": standard output
-  ~LineWriter();
-  LineWriter(const LineWriter&) = delete;
-  LineWriter& operator=(const LineWriter&) = delete;
+  explicit LineWriter(const std::string& path);  // "" and "-": standard output
 
   void write(std::string_view text);
-  void flush();   // to standard output
+  void flush();   // to whoever reads already
   void finish();  // throws User when something could not be written
 
  private:
-  Path path_;
-  std::unique_ptr<FileWriter> file_;
+  std::unique_ptr<WholeFileWriter> file_;
 };
 
 }  // namespace ng

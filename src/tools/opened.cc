@@ -1,6 +1,7 @@
 #include "tools/opened.h"
 
 #include <chrono>
+#include <tuple>
 
 #include "base/error.h"
 #include "base/machine.h"
@@ -8,9 +9,9 @@
 namespace ng {
 namespace {
 
-// One number, or with several runs the list of them.
-Json times(const std::vector<double>& seconds) {
-  if (seconds.size() == 1) return seconds.front();
+// One number, or with --repeat the list of them.
+Json times(const std::vector<double>& seconds, const Options& options) {
+  if (!options.is_given("--repeat")) return seconds.at(0);
   return seconds;
 }
 
@@ -32,20 +33,34 @@ CompileOptions compile_options(const Options& options) {
   return compile;
 }
 
+void check_as_compiled(const Options& options, const Bundle& bundle) {
+  const std::string dtype(name(bundle.dtype()));
+  for (const auto& [flag, asked, has] : {std::tuple{"--dtype", options.dtype, dtype},
+                                         std::tuple{"--target", options.target, bundle.target()}}) {
+    check(!options.is_given(flag) || asked == has,
+          "{} {}: {} is a bundle, compiled with {}: leave {} out, or compile again", flag,
+          shown(asked), options.model, has, flag);
+  }
+}
+
 Bundle open_bundle(const Options& options, std::optional<CachedBundle>& cached) {
-  if (is_bundle(options.model)) return Bundle::open(options.model);
+  if (is_bundle(options.model)) {
+    Bundle bundle = Bundle::open(options.model);
+    check_as_compiled(options, bundle);
+    return bundle;
+  }
   Progress progress(options.quiet);
   cached.emplace(cached_bundle(options.model, compile_options(options), progress));
-  return Bundle::open(cached->path);
+  return cached->bundle;
 }
 
 Phases phases_of(const Bundle& bundle) {
   return {bundle.facts().vocabulary, bundle.facts().pad,
-          [&bundle](const std::string& phase) { return std::string(bundle.artifact(phase)); },
+          [&bundle](const std::string& phase) { return checked_artifact(bundle, phase); },
           [&bundle](const std::string& name) { return bundle.weight(name); }};
 }
 
-std::unique_ptr<Opened> open_for(const Options& options) {
+std::unique_ptr<Opened> open_session(const Options& options) {
   const double start = seconds_now();
   std::optional<CachedBundle> cached;
   Bundle bundle = open_bundle(options, cached);
@@ -54,30 +69,39 @@ std::unique_ptr<Opened> open_for(const Options& options) {
   const Backend& backend = find_backend(opened->bundle.target());
   opened->device = backend.open({static_cast<int>(options.threads)});
   opened->session = std::make_unique<Session>(phases_of(opened->bundle), *opened->device);
-  const Json& generation = opened->bundle.generation_config();
-  opened->defaults =
-      defaults_from(opened->bundle.config(), generation.is_null() ? nullptr : &generation);
   opened->load_seconds = seconds_now() - start;
   return opened;
 }
 
+std::unique_ptr<Opened> open_for(const Options& options) {
+  auto opened = open_session(options);
+  const Json& generation = opened->bundle.generation_config();
+  opened->defaults =
+      defaults_from(opened->bundle.config(), generation.is_null() ? nullptr : &generation);
+  return opened;
+}
+
 Tokenizer open_tokenizer(const Bundle& bundle) {
+  check(bundle.has_tokenizer() || !bundle.manifest().at("sources").contains("vocab.json"),
+        "this model was compiled without a tokenizer: its directory has M2M100's vocab.json and "
+        "sentencepiece.bpe.model, which are not read, and no tokenizer.json; generate and forward "
+        "work without");
   check(bundle.has_tokenizer(),
         "this model was compiled without a tokenizer: its directory had neither tokenizer.json nor "
         "sentencepiece.bpe.model; add one and compile again (generate and forward work without)");
   return Tokenizer::parse(bundle.tokenizer_bytes(), "tokenizer");
 }
 
-void write_stats(const std::string& path, const Stats& stats) {
-  if (path.empty()) return;
+void write_stats(const Options& options, const Stats& stats) {
+  if (options.stats.empty()) return;
   const Json json = {{"load_seconds", stats.load_seconds},
-                     {"tokenize_seconds", times(stats.tokenize_seconds)},
-                     {"generate_seconds", times(stats.generate_seconds)},
+                     {"tokenize_seconds", times(stats.tokenize_seconds, options)},
+                     {"generate_seconds", times(stats.generate_seconds, options)},
                      {"input_tokens", stats.input_tokens},
                      {"output_tokens", stats.output_tokens},
                      {"peak_rss_bytes", peak_resident_bytes()},
                      {"anonymous_bytes", anonymous_bytes()}};
-  write_file(path, json.dump(2) + "\n");
+  write_file(options.stats, json.dump(2) + "\n");
 }
 
 }  // namespace ng

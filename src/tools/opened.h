@@ -24,10 +24,15 @@ struct Opened {
 
 CompileOptions compile_options(const Options& options);
 
+// A --dtype or --target that is given and not the bundle's: User.
+void check_as_compiled(const Options& options, const Bundle& bundle);
+
 // The bundle that options.model is, or that it compiles to; then `cached` keeps it in use.
 Bundle open_bundle(const Options& options, std::optional<CachedBundle>& cached);
 
-std::unique_ptr<Opened> open_for(const Options& options);
+// Without the defaults of generation, which forward does not ask for.
+std::unique_ptr<Opened> open_session(const Options& options);
+std::unique_ptr<Opened> open_for(const Options& options);  // and with them
 
 // Of a bundle that was compiled from a directory with tokenizer files; else User, naming them.
 Tokenizer open_tokenizer(const Bundle& bundle);
@@ -38,7 +43,7 @@ struct Stats {
   std::vector<double> tokenize_seconds, generate_seconds;
   uint64_t input_tokens = 0, output_tokens = 0;
 };
-void write_stats(const std::string& path, const Stats& stats);
+void write_stats(const Options& options, const Stats& stats);
 
 double seconds_now();  // of a steady clock
 

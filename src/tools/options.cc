@@ -40,13 +40,13 @@ const OptionRow kOptions[] = {
     {"--warmup", "N", &Options::warmup, "translate generate forward",
      "runs before the measured ones", 0, 1000},
     {"--repeat", "N", &Options::repeat, "translate generate forward",
-     "measured runs; above 1 the times of --stats are lists", 1, 1000},
+     "measured runs; given, the times of --stats are lists", 1, 1000},
     {"--stats", "FILE", &Options::stats, "translate generate forward verify",
      "write times, token counts and memory as JSON"},
     {"--from", "CODE", &Options::from, "translate", "source language, such as eng_Latn"},
     {"--to", "CODE", &Options::to, "translate", "target language, such as fra_Latn"},
     {"--beam", "N", &Options::beam, "translate",
-     "beams; 1: greedy; 0: what generation_config.json says", 0, kMostBeams},
+     "beams; 1: greedy (else what generation_config.json says)", 1, kMostBeams},
     {"--n-best", "N", &Options::n_best, "translate",
      "as many lines of each, as `line-number ||| text ||| score`", 1, kMostBeams},
     {"--scores", "", &Options::scores, "translate", "put `score TAB` before each translation"},
@@ -118,15 +118,31 @@ bool takes(const OptionRow& option, const CommandRow& command) {
          (command.opens_model && list.find(" * ") != std::string::npos);
 }
 
+// A decimal number as people write it: no hexadecimal or octal, nothing cut to a limit.
+CLI::Validator whole_number(int64_t least, int64_t most) {
+  const std::string wanted =
+      most == INT64_MAX ? fmt::format("from {}", least) : fmt::format("from {} to {}", least, most);
+  const auto problem = [=](const std::string& text) -> std::string {
+    int64_t value = 0;
+    const char* end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, value);
+    const bool number = error == std::errc() && stop == end && std::to_string(value) == text;
+    if (number && value >= least && value <= most) return "";
+    return fmt::format("{} is no whole number {}", shown(text), wanted);
+  };
+  return {problem, wanted};
+}
+
 void add_option(CLI::App& app, Options& options, const OptionRow& option) {
   if (const auto* flag = std::get_if<bool Options::*>(&option.field)) {
     app.add_flag(option.flag, options.**flag, option.help);
     return;
   }
   CLI::Option* added = nullptr;
-  if (const auto* number = std::get_if<int64_t Options::*>(&option.field)) {
+  const auto* number = std::get_if<int64_t Options::*>(&option.field);
+  if (number != nullptr) {
     added = app.add_option(option.flag, options.**number, option.help)
-                ->check(CLI::Range(option.least, option.most));
+                ->check(whole_number(option.least, option.most));
   } else if (const auto* text = std::get_if<std::string Options::*>(&option.field)) {
     added = app.add_option(option.flag, options.**text, option.help);
   } else {
@@ -135,7 +151,9 @@ void add_option(CLI::App& app, Options& options, const OptionRow& option) {
                            option.help);
   }
   added->type_name(option.value);
-  if (!std::holds_alternative<std::vector<std::string> Options::*>(option.field)) {
+  // A number below its least stands for "not given".
+  if (number != nullptr ? options.**number >= option.least
+                        : std::holds_alternative<std::string Options::*>(option.field)) {
     added->capture_default_str();
   }
 }
@@ -176,6 +194,10 @@ void check_command(std::string_view word) {
 
 }  // namespace
 
+bool Options::is_given(std::string_view flag) const {
+  return std::find(given.begin(), given.end(), flag) != given.end();
+}
+
 int Options::batch_sentences() const {
   if (batch == "auto") return 0;
   int value = 0;
@@ -205,6 +227,11 @@ int run_command_line(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 1;
+  }
+  for (const CLI::App* command : app.get_subcommands()) {
+    for (const CLI::Option* option : command->get_options()) {
+      if (option->count() > 0) options.given.push_back(option->get_name());
+    }
   }
   options.batch_sentences();  // refuses what is no number, whether or not it is needed
   for (const CommandRow& command : kCommands) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace ng {
@@ -23,6 +24,9 @@ struct Options {
   bool force = false, quiet = false, scores = false, jsonl = false, json = false, check = false;
   bool special = false;
 
+  std::vector<std::string> given;  // flags that were on the command line: "--dtype"
+
+  bool is_given(std::string_view flag) const;
   int batch_sentences() const;  // 0: auto
 };
 

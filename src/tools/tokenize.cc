@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "text/languages.h"
+#include "text/utf8.h"
 #include "tools/lines.h"
 #include "tools/opened.h"
 #include "tools/records.h"
@@ -19,8 +20,8 @@ Dialect dialect_of(const Options& options) {
   return Dialect::sentencepiece;
 }
 
-// Ids separated by blanks.
-std::vector<int32_t> parse_ids(std::string_view text) {
+// Ids separated by blanks, each below `vocabulary`.
+std::vector<int32_t> parse_ids(std::string_view text, int64_t vocabulary) {
   std::vector<int32_t> ids;
   const char *at = text.data(), *end = at + text.size();
   while (true) {
@@ -31,6 +32,7 @@ std::vector<int32_t> parse_ids(std::string_view text) {
     const bool whole = next == end || *next == ' ' || *next == '\t' || *next == '\r';
     check(error == std::errc() && id >= 0 && whole, "\"{}\" is no token id",
           shown(std::string_view(at, static_cast<size_t>(end - at)), 20));
+    check(id < vocabulary, "{} is no token id: the vocabulary has {}", id, vocabulary);
     ids.push_back(id);
     at = next;
   }
@@ -47,7 +49,7 @@ int each_line(const Options& options, Convert convert) {
     for (const Line& line : lines) {
       try {
         check(!line.too_long, "is longer than {} MiB: split it", kLongestLine >> 20);
-        writer.write(convert(line.text) + "\n");
+        writer.write(convert(line) + "\n");
       } catch (const Error& error) {
         if (error.kind() != Error::Kind::User) throw;
         failed.add(line.number, error.what());
@@ -63,13 +65,16 @@ int each_line(const Options& options, Convert convert) {
 }  // namespace
 
 int tokenize_command(const Options& options) {
+  const EncodeOptions encode{dialect_of(options), options.special};
+  check(encode.dialect == Dialect::hf || !encode.special,
+        "--special is for --dialect hf; SentencePiece knows no special tokens in the text");
   std::optional<CachedBundle> cached;
   const Tokenizer tokenizer = open_tokenizer(open_bundle(options, cached));
-  const EncodeOptions encode{dialect_of(options), options.special};
   const bool framed = !options.lang.empty();
   const int32_t language = framed ? tokenizer.language_id(options.lang) : 0;
-  return each_line(options, [&](const std::string& text) {
-    std::vector<int32_t> ids = tokenizer.encode_content(text, encode);
+  return each_line(options, [&](const Line& line) {
+    if (!is_valid_utf8(line.text)) warn(options, line.number, "invalid UTF-8 is read as U+FFFD");
+    std::vector<int32_t> ids = tokenizer.encode_content(line.text, encode);
     if (framed) ids = tokenizer.frame(ids, language);
     return fmt::format("{}", fmt::join(ids, " "));
   });
@@ -77,10 +82,13 @@ int tokenize_command(const Options& options) {
 
 int detokenize_command(const Options& options) {
   std::optional<CachedBundle> cached;
-  const Tokenizer tokenizer = open_tokenizer(open_bundle(options, cached));
+  const Bundle bundle = open_bundle(options, cached);
+  const Tokenizer tokenizer = open_tokenizer(bundle);
   const DecodeOptions decode{dialect_of(options), !options.special};
-  return each_line(
-      options, [&](const std::string& text) { return tokenizer.decode(parse_ids(text), decode); });
+  if (!options.lang.empty()) tokenizer.language_id(options.lang);  // refuses what is none
+  return each_line(options, [&](const Line& line) {
+    return tokenizer.decode(parse_ids(line.text, bundle.facts().vocabulary), decode);
+  });
 }
 
 int languages_command(const Options& options) {

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "text/utf8.h"
 #include "tools/lines.h"
 #include "tools/opened.h"
 #include "tools/records.h"
@@ -16,11 +17,31 @@ constexpr size_t kLongestLine = size_t{16} << 20;
 // One line of input on its way to its line of output.
 struct Record {
   Line line;
-  std::optional<Json> id;  // --jsonl
+  std::string id;  // --jsonl: its JSON, as it came; empty: none
   std::string error;
   std::string ending;  // a final CR
   size_t request = 0;  // in the window's requests, when there is no error
 };
+
+// The number that is the member "id" of a valid JSON object, as it is written there.
+std::string number_of_id(std::string_view object) {
+  int depth = 0;
+  bool is_id = false;  // between that key and the comma behind its value
+  for (size_t at = 0; at < object.size(); ++at) {
+    const char c = object[at];
+    if (c == '"') {
+      const size_t begin = at++;
+      while (object[at] != '"') at += object[at] == '\\' ? 2 : 1;
+      const std::string_view text = object.substr(begin, at + 1 - begin);
+      is_id = depth == 1 && text.size() <= 14 && Json::parse(text) == "id";  // perhaps "\u0069d"
+    } else if (is_id && (c == '-' || (c >= '0' && c <= '9'))) {
+      return std::string(object.substr(at, object.find_first_of(",} \t\r\n", at) - at));
+    }
+    depth += (c == '{' || c == '[') - (c == '}' || c == ']');
+    is_id = is_id && c != ',';
+  }
+  NG_CHECK(false, "{}", shown(object));
+}
 
 class Translate {
  public:
@@ -73,9 +94,17 @@ Translate::Translate(const Options& options)
 // {"id"?, "text", "from"?, "to"?}
 TextRequest Translate::read_json(Record& record) const {
   constexpr std::string_view what = "request";
-  const Json json = parse_json(record.line.text, what);
+  std::string& text = record.line.text;
+  if (!is_valid_utf8(text)) {
+    warn(options_, record.line.number, "invalid UTF-8 is read as U+FFFD");
+    text = repair_utf8(text);
+  }
+  std::replace(text.begin(), text.end(), '\0', ' ');
+  const Json json = parse_json(text, what);
   check(json.is_object(), "{}: a JSON object is needed", what);
-  if (json.contains("id")) record.id = json["id"];  // an error has it, too
+  if (json.contains("id")) {  // an error has it, too
+    record.id = json["id"].is_number() ? number_of_id(text) : json["id"].dump();
+  }
   for (const auto& [key, value] : json.items()) {
     check(key == "id" || key == "text" || key == "from" || key == "to", "{}: unknown field \"{}\"",
           what, shown(key));
@@ -144,7 +173,6 @@ std::string Translate::plain(const Record& record, const Translated& result) con
 
 std::string Translate::json(const Record& record, const Translated& result) const {
   Json out = Json::object();
-  if (record.id) out["id"] = *record.id;
   if (!result.error.empty()) {
     out["error"] = {{"code", "invalid_request"}, {"message", result.error}};
   } else {
@@ -155,7 +183,9 @@ std::string Translate::json(const Record& record, const Translated& result) cons
                                      {"finish_reason", name(translation.reason)}});
     }
   }
-  return out.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  const std::string text = out.dump(-1, ' ', false, Json::error_handler_t::replace);
+  const std::string id = record.id.empty() ? "" : fmt::format("\"id\":{},", record.id);
+  return "{" + id + text.substr(1) + "\n";
 }
 
 void Translate::write(const Record& record, const Translated& result) {
@@ -181,7 +211,7 @@ int Translate::run() {
     writer_.flush();
   }
   writer_.finish();
-  write_stats(options_.stats, stats_);
+  write_stats(options_, stats_);
   return failed_.finish(reader.lines());
 }
 

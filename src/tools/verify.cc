@@ -8,8 +8,10 @@ namespace ng {
 namespace {
 
 void print_report(const VerifyReport& report) {
-  fmt::print("{}: {} nodes are the interpreter's, byte for byte, or listed below\n", report.device,
-             report.nodes);
+  if (!report.device.empty()) {
+    fmt::print("{}: {} nodes are the interpreter's, byte for byte, or listed below\n",
+               report.device, report.nodes);
+  }
   if (report.referenced) {
     fmt::print("{} tensors compared with those made of the reference\n", report.tensors);
     for (const auto& [tap, error] : report.precision) fmt::print("  {:12} {:.2e}\n", tap, error);
@@ -21,11 +23,44 @@ void print_report(const VerifyReport& report) {
   }
 }
 
+// Prints the report and leaves it in the bundle: 0, or a Verification error.
+int tell(const VerifyReport& report, const Options& options) {
+  if (options.json) {
+    fmt::print("{}\n", to_json(report).dump(2));
+  } else {
+    print_report(report);
+  }
+  if (is_bundle(options.model)) {
+    try {
+      write_file(Path(options.model) / "verification.json", to_json(report).dump(2) + "\n");
+    } catch (const Error& error) {  // a bundle that is mounted read-only is verified as well
+      Progress(options.quiet).say(fmt::format("warning: {}", error.what()));
+    }
+  }
+  if (report.findings.empty()) return 0;
+  const Finding& first = report.findings.front();
+  throw Error(Error::Kind::Verification,
+              fmt::format("{} differences; the first, level {}: {}: {}", report.findings.size(),
+                          first.level, first.where, first.what));
+}
+
+// What can be said of a bundle that does not open.
+VerifyReport damaged(const std::string& file) {
+  VerifyReport report;
+  report.findings = {{"bytes", file,
+                      "does not have the size and hash that it was written with: the bundle is "
+                      "damaged or was edited"}};
+  return report;
+}
+
 }  // namespace
 
 int verify_command(const Options& options) {
   const double start = seconds_now();
   Progress progress(options.quiet);
+  if (is_bundle(options.model)) {
+    if (const auto file = damaged_file(options.model)) return tell(damaged(*file), options);
+  }
   std::optional<CachedBundle> cached;
   const Bundle bundle = open_bundle(options, cached);
   VerifyOptions verify;
@@ -48,20 +83,8 @@ int verify_command(const Options& options) {
   stats.tokenize_seconds = {0};
   stats.input_tokens = report.input_tokens;
   stats.output_tokens = report.output_tokens;
-  write_stats(options.stats, stats);
-  if (options.json) {
-    fmt::print("{}\n", to_json(report).dump(2));
-  } else {
-    print_report(report);
-  }
-  if (is_bundle(options.model)) {
-    write_file(Path(options.model) / "verification.json", to_json(report).dump(2) + "\n");
-  }
-  if (report.findings.empty()) return 0;
-  const Finding& first = report.findings.front();
-  throw Error(Error::Kind::Verification,
-              fmt::format("{} differences; the first, level {}: {}: {}", report.findings.size(),
-                          first.level, first.where, first.what));
+  write_stats(options, stats);
+  return tell(report, options);
 }
 
 }  // namespace ng

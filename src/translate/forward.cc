@@ -43,7 +43,8 @@ void forward(Session& session, const ForwardInputs& in, const ForwardOutputs& ou
   check_ids(in.decoder_input_ids, session.vocabulary(), "decoder_input_ids");
   const uint64_t needed =
       session.memory_bytes(in.batch * in.source) + session.cache_bytes(in.target);
-  check(needed <= available_memory(), "{} MB of caches are needed, {} MB of memory are available",
+  check(needed <= available_memory(),
+        "{} MB of caches are needed, {} MB of memory are available: give fewer or shorter rows",
         needed >> 20, available_memory() >> 20);
   std::vector<Source> sources;
   for (int64_t b = 0; b < in.batch; ++b) {

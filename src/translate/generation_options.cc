@@ -20,8 +20,9 @@ std::string text_of(const Json& value) {
 int integer_of(const Json& value, int least, int most, std::string_view what) {
   check(value.is_number_integer(), "{} must be an integer, not {}", what, text_of(value));
   const auto number = value.get<int64_t>();  // beyond int64 it wraps to a negative one
-  check(number >= least && number <= most, "{} is {}; it must be {} to {}", what, text_of(value),
-        least, most);
+  check(number >= least && number <= most,
+        "{} is {}; it must be {} to {}: set it so, or leave it out", what, text_of(value), least,
+        most);
   return static_cast<int>(number);
 }
 
@@ -54,7 +55,8 @@ struct Value {
 double penalty(const Value& value, double fallback) {
   const double penalty = value.number(fallback);
   const auto rounded = static_cast<float>(penalty);  // what the scores are multiplied with
-  check(rounded > 0 && std::isfinite(rounded), "{} is {}; it must be above 0", value.what, penalty);
+  check(rounded > 0 && std::isfinite(rounded), "{} is {}; it must be above 0: 1 changes nothing",
+        value.what, penalty);
   return penalty;
 }
 

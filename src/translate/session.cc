@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "translate/ports.h"
 
 namespace ng {
 
@@ -87,6 +88,8 @@ Session::Phase& Session::phase(const std::string& name) {
   made->executable = device_.load(source_.artifact(name), source_.weight);
   const auto& inputs = made->executable->inputs();
   const auto& outputs = made->executable->outputs();
+  check_ports(name, {inputs, outputs}, source_.vocabulary,
+              [&](const std::string& state) { return states_.has(state); });
   made->inputs.resize(inputs.size());
   made->outputs.resize(outputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) made->input_at[inputs[i].name] = i;
@@ -125,6 +128,11 @@ void Session::pack(const Source& source, size_t offset, const Memory& memory, bo
 
 std::vector<Memory> Session::encode(std::span<const Source> sources, Tensor* hidden) {
   std::vector<Memory> memories(sources.size());
+  Phase& run = phase("encode");
+  const int64_t room = run.executable->inputs()[run.input_at.at("tokens")].type.size(0);
+  int64_t ids = 0;
+  for (const Source& source : sources) ids += static_cast<int64_t>(source.ids.size());
+  check(ids <= room, "{} source ids at once, at most {} fit: give fewer rows at a time", ids, room);
   for (size_t s = 0; s < sources.size(); ++s) {
     for (size_t i = 0; i < sources[s].ids.size(); ++i) {
       memories[s].length += counts(sources[s], i) ? 1 : 0;
@@ -140,7 +148,6 @@ std::vector<Memory> Session::encode(std::span<const Source> sources, Tensor* hid
   }
   states_.grow(Count::memory, memory_rows_.size());
 
-  Phase& run = phase("encode");
   run.bind_states(states_);
   const auto tokens = static_cast<int64_t>(packed.tokens.values.size());
   run.input("tokens") = packed.tokens.argument({tokens});
