@@ -263,7 +263,7 @@ class CommandLine(Demo):
         forward = ("forward", self.bundle, "--input", self.own / "in", "--output", target)
         code, _, error = run(*forward)
         self.assertEqual((code, target.exists()), (1, False), error)
-        self.assertIn("mask", error)
+        self.assertIn("a source has no ids that count", error)
         data = (self.own / "in").read_bytes()
         header = json.loads(data[8:8 + int.from_bytes(data[:8], "little")])
         header["attention_mask"].update(dtype="BOOL", data_offsets=[8, 10])
