@@ -1,4 +1,5 @@
 """Do results arrive whole, or is it said that they did not, wherever they go and come from? (After a release build.)"""
+import hashlib
 import json
 import os
 import re
@@ -181,8 +182,18 @@ class Verify(Demo):
             self.assertEqual(code, 3)
             self.assertIn(name, error)
             self.assertEqual(run("languages", bundle)[0], 1)
-        other = self.own / "manifest.json"  # of another version: no damage
+        hostile = self.own / "weights.bin"  # hashed anew: no damage, and refused
+        shutil.copytree(self.bundle, hostile, dirs_exist_ok=True)
         manifest = json.loads((self.bundle / "manifest.json").read_text())
+        for change in ({"files": {"graphs/decode.txt": {"bytes": "x"}}}, {"files": [1]}, {"weights": {"bytes": {}}},
+                       {"files": {"../../x": 1}}):
+            text = json.dumps({**manifest, **change})
+            (hostile / "manifest.json").write_text(text)
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            (hostile / "manifest.sha256").write_text(f"{digest}  manifest.json\n")
+            for command in (("verify", hostile), ("inspect", hostile, "--check")):
+                self.assertEqual(run(*command)[0], 1, change)
+        other = self.own / "manifest.json"  # of another version: no damage
         (other / "manifest.json").write_text(json.dumps({**manifest, "version": 2}))
         for command in (("verify", other), ("inspect", other, "--check")):
             code, _, error = run(*command)

@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "backends/cpu/cpu.h"
-#include "base/error.h"
+#include "base/refusal_for_test.h"
 #include "ir/text.h"
 #include "passes/passes.h"
 #include "tiny_model.h"
@@ -142,7 +142,8 @@ TEST(Lower, NamesAnUnknownPass) {
   const Graph graph = build_m2m100(test::tiny_config(), "encode", kTinySizes);
   LoweringOptions options;
   options.without = {"fusion"};
-  EXPECT_THROW(lower(graph, options), Error);
+  EXPECT_EQ(refusal([&] { lower(graph, options); }),
+            "there is no pass \"fusion\"; the passes are fuse, precision, pack");
 }
 
 TEST(MergePrepare, GivesEachTensorOnce) {

@@ -19,16 +19,17 @@ Progress::Progress(bool quiet, std::FILE* out) : out_(quiet ? nullptr : out) {
   terminal_ = out_ != nullptr && ::isatty(::fileno(out_)) == 1;
 }
 
-void Progress::begin(std::string what, uint64_t bytes) {
+void Progress::begin(std::string what, uint64_t total, std::string unit) {
   end();
   what_ = std::move(what);
-  total_ = bytes;
+  unit_ = std::move(unit);
+  total_ = total;
   done_ = 0;
   start_ = shown_ = Clock::now();
 }
 
-void Progress::advance(uint64_t bytes) {
-  done_ += bytes;
+void Progress::advance(uint64_t by) {
+  done_ += by;
   if (out_ == nullptr) return;
   const double since = seconds(Clock::now() - shown_);
   if (since >= (terminal_ ? 0.1 : 10.0)) show(false);
@@ -50,8 +51,9 @@ void Progress::show(bool last) {
   shown_ = Clock::now();
   const double elapsed = std::max(seconds(shown_ - start_), 1e-3);
   const double rate = static_cast<double>(done_) / elapsed;
-  std::string line = fmt::format("{}: {} of {} MB, {:.0f} MB/s", what_, done_ >> 20, total_ >> 20,
-                                 rate / (1 << 20));
+  std::string line = unit_.empty() ? fmt::format("{}: {} of {} MB, {:.0f} MB/s", what_, done_ >> 20,
+                                                 total_ >> 20, rate / (1 << 20))
+                                   : fmt::format("{}: {} of {} {}", what_, done_, total_, unit_);
   if (last) {
     line += fmt::format(", {:.1f} s", elapsed);
   } else if (done_ > 0) {

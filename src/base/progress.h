@@ -17,9 +17,10 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  // Begins a part of the work, "weights", of so many bytes; the part before it ends.
-  void begin(std::string what, uint64_t bytes);
-  void advance(uint64_t bytes);
+  // Begins a part of the work, "weights", of so many bytes or, with a unit, of so many "sentences";
+  // the part before it ends.
+  void begin(std::string what, uint64_t total, std::string unit = "");
+  void advance(uint64_t by);
   void end();
   void say(std::string_view line);  // a line of its own
 
@@ -30,6 +31,7 @@ class Progress {
   std::FILE* out_;  // null: quiet
   bool terminal_ = false;
   std::string what_;  // empty: nothing is under way
+  std::string unit_;  // empty: bytes
   uint64_t total_ = 0, done_ = 0;
   Clock::time_point start_, shown_;
 };

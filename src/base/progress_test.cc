@@ -44,5 +44,15 @@ TEST(Progress, EndsEachPartWithOnePlainLineWhereThereIsNoTerminal) {
   EXPECT_EQ(text.find('\r'), std::string::npos);
 }
 
+TEST(Progress, CountsWhatIsNotBytesInItsUnit) {
+  const std::string text = written([](std::FILE* out) {
+    Progress progress(false, out);
+    progress.begin("kernels", 4, "sentences");
+    progress.advance(3);
+  });
+  EXPECT_TRUE(text.starts_with("kernels: 3 of 4 sentences, ")) << text;
+  EXPECT_EQ(text.find("MB"), std::string::npos) << text;
+}
+
 }  // namespace
 }  // namespace ng

@@ -8,12 +8,15 @@ namespace {
 
 constexpr JsonLimits kManifestLimits = {size_t{64} << 20, 64};
 
+// Whether the file has the size of its row in the manifest and, with `hashed`, the hash.
 bool has(const Path& path, const Json& row, bool hashed) {
+  const std::string what = path.string();
+  const int64_t bytes = json_int(row, "bytes", -1, what);
+  const std::string hash = json_string(row, "sha256", "", what);
   std::error_code error;
-  if (std::filesystem::file_size(path, error) != row.value("bytes", uint64_t{0}) || error) {
-    return false;
-  }
-  return !hashed || sha256(MappedFile::open(path)->bytes()) == row.value("sha256", "");
+  const auto size = std::filesystem::file_size(path, error);
+  if (error || bytes < 0 || size != static_cast<uint64_t>(bytes)) return false;
+  return !hashed || sha256(MappedFile::open(path)->bytes()) == hash;
 }
 
 bool is_of_another_version(const std::string& manifest) {

@@ -72,7 +72,8 @@ bool has_suffix(const Path& directory, std::string_view suffix) {
 StoredTensors open_tensors(const Path& path) {
   const auto file = MappedFile::open(path);
   check_fetched({reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size()}, path);
-  return path.extension() == ".safetensors" ? open_safetensors(path) : open_torch_zip(path);
+  return map_tensors(path,
+                     path.extension() == ".safetensors" ? parse_safetensors : parse_torch_zip);
 }
 
 // A shard is a file beside its index and nowhere else.

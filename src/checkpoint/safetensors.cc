@@ -135,16 +135,11 @@ StoredTensors parse_safetensors(std::span<const std::byte> bytes, std::string_vi
   return tensors;
 }
 
-StoredTensors open_safetensors(const Path& path) {
-  const auto file = MappedFile::open(path);
-  StoredTensors tensors = parse_safetensors(file->bytes(), path.string());
-  for (auto& [name, stored] : tensors) stored.file = file;
-  return tensors;
-}
-
 std::map<std::string, Tensor> read_safetensors(const Path& path) {
   std::map<std::string, Tensor> tensors;
-  for (const auto& [name, stored] : open_safetensors(path)) tensors.emplace(name, read(stored));
+  for (const auto& [name, stored] : map_tensors(path, parse_safetensors)) {
+    tensors.emplace(name, read(stored));
+  }
   return tensors;
 }
 

@@ -1,8 +1,6 @@
 // What does a safetensors file hold? (The format: github.com/huggingface/safetensors, "Format".)
 #pragma once
 
-#include <span>
-
 #include "checkpoint/stored_tensor.h"
 
 namespace ng {
@@ -12,8 +10,6 @@ namespace ng {
 // holes or overlap and end with the file, sizes that agree with shapes. Offsets may be unaligned.
 // dtypes without a DType (8-bit floats and less, 16-bit and unsigned integers) are refused by name.
 StoredTensors parse_safetensors(std::span<const std::byte> bytes, std::string_view what);
-
-StoredTensors open_safetensors(const Path& path);
 
 // Small files whole, for `forward`.
 std::map<std::string, Tensor> read_safetensors(const Path& path);

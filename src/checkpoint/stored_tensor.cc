@@ -53,6 +53,13 @@ bool same_elements(const Tensor& a, const Tensor& b) {
 
 }  // namespace
 
+StoredTensors map_tensors(const Path& path, ParseTensors parse) {
+  const auto file = MappedFile::open(path);
+  StoredTensors tensors = parse(file->bytes(), path.string());
+  for (auto& [name, stored] : tensors) stored.file = file;
+  return tensors;
+}
+
 uint64_t checked_byte_count(const Type& type, std::string_view what, std::string_view name) {
   check(type.shape.size() <= kMaxRank, "{}: '{}' has {} dimensions, at most {} are read", what,
         shown(name), type.shape.size(), kMaxRank);

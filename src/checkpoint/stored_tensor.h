@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,7 +16,7 @@ namespace ng {
 inline constexpr size_t kMaxTensors = 100'000;  // of a checkpoint, all files together
 inline constexpr size_t kMaxRank = 8;
 
-// A tensor inside a file. The parsers leave `file` empty; whoever mapped the bytes sets it.
+// A tensor inside a file. The parsers leave `file` empty; map_tensors sets it.
 struct StoredTensor {
   Type type;  // every dimension exact
   std::shared_ptr<const MappedFile> file;
@@ -23,6 +24,10 @@ struct StoredTensor {
   std::vector<int64_t> strides;  // in elements, >= 0; empty: row-major and contiguous
 };
 using StoredTensors = std::map<std::string, StoredTensor>;
+
+// The tensors of a file by its format's parser, which is given the whole file's bytes and its name.
+using ParseTensors = StoredTensors (*)(std::span<const std::byte> bytes, std::string_view what);
+StoredTensors map_tensors(const Path& path, ParseTensors parse);
 
 // The bytes of `type`, or a User error that names the tensor: rank, a negative size, overflow.
 uint64_t checked_byte_count(const Type& type, std::string_view what, std::string_view name);

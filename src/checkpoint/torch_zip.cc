@@ -233,11 +233,4 @@ StoredTensors parse_torch_zip(std::span<const std::byte> bytes, std::string_view
   return tensors;
 }
 
-StoredTensors open_torch_zip(const Path& path) {
-  const auto file = MappedFile::open(path);
-  StoredTensors tensors = parse_torch_zip(file->bytes(), path.string());
-  for (auto& [name, stored] : tensors) stored.file = file;
-  return tensors;
-}
-
 }  // namespace ng

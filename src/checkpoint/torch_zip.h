@@ -1,8 +1,6 @@
 // What does a pytorch_model.bin hold? (torch.save since 1.6: a zip of one pickle and raw storages.)
 #pragma once
 
-#include <span>
-
 #include "checkpoint/stored_tensor.h"
 
 namespace ng {
@@ -20,7 +18,5 @@ std::map<std::string, ZipRecord> parse_zip(std::span<const std::byte> bytes, std
 // strided. User error also for what pickle.h refuses, for big-endian files, and for tensors that
 // reach outside their storage or repeat its elements.
 StoredTensors parse_torch_zip(std::span<const std::byte> bytes, std::string_view what);
-
-StoredTensors open_torch_zip(const Path& path);
 
 }  // namespace ng

@@ -49,7 +49,7 @@ TEST(TorchZip, ReadsWhatTorchSaved) {
   const Json expected = parse_json(fixture("expected.json"), "expected.json");
   ASSERT_EQ(expected.size(), 6U);
   for (const auto& [file, tensors] : expected.items()) {
-    const StoredTensors stored = open_torch_zip(kFixtures / file);
+    const StoredTensors stored = map_tensors(kFixtures / file, parse_torch_zip);
     ASSERT_EQ(stored.size(), tensors.size()) << file;
     for (const auto& [name, wanted] : tensors.items()) {
       const Tensor tensor = read(stored.at(name));
@@ -66,7 +66,7 @@ TEST(TorchZip, ReadsWhatTorchSaved) {
 }
 
 TEST(TorchZip, TiedTensorsAreOnePlace) {
-  const StoredTensors stored = open_torch_zip(kFixtures / "tied.bin");
+  const StoredTensors stored = map_tensors(kFixtures / "tied.bin", parse_torch_zip);
   EXPECT_EQ(stored.at("shared.weight").offset, stored.at("lm_head.weight").offset);
   EXPECT_TRUE(same_values(stored.at("shared.weight"), stored.at("encoder.weight")));
   EXPECT_FALSE(stored.at("shared.weight").offset == stored.at("norm.weight").offset);
@@ -81,7 +81,7 @@ TEST(TorchZip, OpensShardsByTheirIndex) {
 
 TEST(TorchZip, RefusesRealFilesByWhatIsWrong) {
   const auto refused = [](const char* name) {
-    return refusal([&] { open_torch_zip(kFixtures / name); });
+    return refusal([&] { map_tensors(kFixtures / name, parse_torch_zip); });
   };
   EXPECT_THAT(refused("bad_os_system.bin"), HasSubstr("asks for 'posix.system'"));
   EXPECT_THAT(refused("bad_eval.bin"), HasSubstr("asks for '__builtin__.eval'"));
@@ -296,7 +296,8 @@ TEST(TorchZip, ReadsBeyondFourGigabytes) {
   EXPECT_GT(records.at("m/data/1").offset, kHole);
   EXPECT_EQ(records.at("m/data/1").size, 24U);
   EXPECT_EQ(file->bytes()[records.at("m/data/1").offset], std::byte{2});
-  EXPECT_EQ(open_torch_zip(path).at("a").offset, records.at("m/data/0").offset + kHole + 4);
+  EXPECT_EQ(map_tensors(path, parse_torch_zip).at("a").offset,
+            records.at("m/data/0").offset + kHole + 4);
 }
 
 TEST(TorchZip, SurvivesDamage) {

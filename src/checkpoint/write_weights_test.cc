@@ -73,8 +73,10 @@ TEST(WriteWeights, AliasesShareAStorageInAFileAndRepeatItInTheNext) {
   EXPECT_EQ(stored_bytes(shards), 3U * 24);
   const TemporaryDirectory directory;
   write_weights(directory.path, shards, WeightFormat::bin, fill);
-  const auto first = open_torch_zip(directory.path / "pytorch_model-00001-of-00002.bin");
-  const auto second = open_torch_zip(directory.path / "pytorch_model-00002-of-00002.bin");
+  const auto first =
+      map_tensors(directory.path / "pytorch_model-00001-of-00002.bin", parse_torch_zip);
+  const auto second =
+      map_tensors(directory.path / "pytorch_model-00002-of-00002.bin", parse_torch_zip);
   EXPECT_EQ(first.at("a").offset, first.at("b").offset);
   EXPECT_TRUE(same_values(first.at("a"), second.at("c")));
   const Json index =
@@ -87,7 +89,7 @@ TEST(WriteWeights, StoragesLieAtMultiplesOf64) {
   const TemporaryDirectory directory;
   write_torch_zip(directory.path / "x.bin",
                   std::vector<Weight>{weight("a", 5, "a"), weight("b", 1, "b")}, fill);
-  for (const auto& [name, stored] : open_torch_zip(directory.path / "x.bin")) {
+  for (const auto& [name, stored] : map_tensors(directory.path / "x.bin", parse_torch_zip)) {
     EXPECT_EQ(stored.offset % 64, 0U) << name;
   }
 }

@@ -141,10 +141,11 @@ void check_room(const Path& out, uint64_t bytes) {
         (bytes >> 20) + 1, room >> 20, parent.string());
 }
 
-// Of the files beside the weights; the manifest has a few lines a tensor and all of config.json.
-uint64_t other_bytes(const Lowered& lowered, const std::string& tokenizer) {
-  constexpr uint64_t kManifestBase = 64 << 10, kManifestRow = 512;
-  uint64_t bytes = tokenizer.size() + kManifestBase + kManifestRow * lowered.prepare.outputs.size();
+// Of the files beside the weights: the manifest gets a few lines a tensor and a source file.
+uint64_t other_bytes(const Lowered& lowered, const Json& manifest, size_t tokenizer_bytes) {
+  constexpr uint64_t kManifestBase = 4096, kManifestRow = 320;
+  uint64_t bytes = tokenizer_bytes + kManifestBase + manifest.dump(2).size();
+  for (const Named& output : lowered.prepare.outputs) bytes += kManifestRow + output.name.size();
   for (const auto& [phase, text] : lowered.files) bytes += text.size();
   return bytes;
 }
@@ -198,18 +199,18 @@ void compile(const Checkpoint& checkpoint, const CompileOptions& options, const 
   modules.dtype = options.dtype;
   const Lowered lowered =
       target.fixed ? lower_modules(model, modules) : lower_phases(model, options, target);
+  Json manifest = manifest_of(checkpoint, model, options);
+  if (target.fixed) describe_modules(model, modules, manifest);
+  warn_of_defaults(manifest, model, progress);
   const std::string tokenizer = tokenizer_of(checkpoint, model, progress);
   const uint64_t bytes = prepared_bytes(lowered.prepare);
-  const uint64_t whole = bytes + other_bytes(lowered, tokenizer);
+  const uint64_t whole = bytes + other_bytes(lowered, manifest, tokenizer.size());
   if (options.make_room) options.make_room(whole);
   check_room(out, whole);
 
-  Json manifest = manifest_of(checkpoint, model, options);
-  warn_of_defaults(manifest, model, progress);
   if (!tokenizer.empty()) writer.add_file(std::string(kTokenizerName), tokenizer);
   progress.say(fmt::format("licence: {}", manifest["licence"].get<std::string>()));
   manifest["sources"] = hashed_sources(checkpoint, options, progress);
-  if (target.fixed) describe_modules(model, modules, manifest);
   for (const auto& [name, bytes_of_file] : lowered.files) writer.add_file(name, bytes_of_file);
   ThreadPool threads(options.threads > 0 ? options.threads : available_threads());
   progress.begin("writing weights", bytes);

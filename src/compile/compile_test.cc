@@ -110,7 +110,7 @@ TEST(Compile, AsksForRoomForEveryFile) {
   compiled(checkpoint.model, checkpoint.path / "bundle", options);
   for (const auto& [name, bytes] : contents(checkpoint.path / "bundle")) written += bytes.size();
   EXPECT_GE(asked, written);
-  EXPECT_LE(asked, 2 * written + (1 << 17));
+  EXPECT_LE(asked, written + written / 2);
 }
 
 TEST(Compile, LeavesNothingBehindWhenItFails) {

@@ -1,4 +1,4 @@
-// Does a bundle compute what its checkpoint means? Four levels, each with its own errors
+// Does a bundle compute what its checkpoint means? Six levels, each with its own errors
 // (docs/verify.md).
 #pragma once
 
@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/backend.h"
 #include "base/json.h"
 #include "base/progress.h"
 #include "bundle/bundle.h"
@@ -21,7 +22,7 @@ struct VerifyOptions {
 
 // One comparison that failed.
 struct Finding {
-  std::string level;  // bytes, build, kernel, precision, tokens
+  std::string level;  // bytes, build, kernel, precision, tokens, text
   std::string where;  // the tensor, node or layer
   std::string what;
 };
@@ -32,10 +33,14 @@ struct VerifyReport {
   uint64_t tensors = 0, nodes = 0;  // compared
   std::vector<std::pair<std::string, double>> precision;  // tap → max|difference| / max|reference|
   uint64_t tokens = 0, tokens_equal = 0;
+  uint64_t texts = 0, texts_equal = 0;           // none where there is no tokenizer
+  uint64_t input_tokens = 0, output_tokens = 0;  // of the sentences
   bool referenced = false;
 };
 
-VerifyReport verify_bundle(const Bundle& bundle, const VerifyOptions& options, Progress& progress);
+// `device` is what the bundle's target names, or one that is to be found wrong.
+VerifyReport verify_bundle(const Bundle& bundle, Device& device, const VerifyOptions& options,
+                           Progress& progress);
 
 Json to_json(const VerifyReport& report);
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "base/error.h"
@@ -13,6 +15,8 @@
 
 namespace ng {
 namespace {
+
+using std::string_literals::operator""s;
 
 std::vector<float> floats_of(const Tensor& tensor) {
   std::vector<float> values(tensor.data.size() / sizeof(float));
@@ -39,8 +43,9 @@ class VerifyTest : public testing::TestWithParam<DType> {
     options.threads = 1;
     options.reference = checkpoint_.model;
     options.rebuilt = compiled("rebuilt", checkpoint_.model);
+    const auto cpu = find_backend("cpu").open({1});
     Progress quiet(true);
-    return verify_bundle(Bundle::open(bundle), options, quiet);
+    return verify_bundle(Bundle::open(bundle), *cpu, options, quiet);
   }
   VerifyReport verify_changed(const std::string& tensor, const Change& change) const {
     const TinyCheckpoint other;
@@ -108,6 +113,47 @@ TEST_P(VerifyTest, NamesTheFirstLayerBehindAWrongPosition) {
   EXPECT_FALSE(first_of(report, "build").empty());
 }
 
+TEST_P(VerifyTest, FollowsANegatedEmbeddingToTheTokens) {
+  const VerifyReport report = verify_changed("model.shared.weight", [](std::vector<float>& values) {
+    for (float& x : values) x = -x;
+  });
+  EXPECT_EQ(first_of(report, "bytes") + first_of(report, "kernel"), "");
+  EXPECT_EQ(first_of(report, "build").find("model.shared.weight"), 0U);
+  EXPECT_EQ(first_of(report, "precision"), "encoder.0");
+  EXPECT_EQ(first_of(report, "tokens").find("sentence 1, position "), 0U);
+  EXPECT_LT(report.tokens_equal, report.tokens);
+  std::vector<std::string> levels;
+  for (const Finding& finding : report.findings) levels.push_back(finding.level);
+  levels.erase(std::unique(levels.begin(), levels.end()), levels.end());
+  EXPECT_EQ(levels, (std::vector<std::string>{"build", "precision", "tokens"}));
+}
+
+TEST_P(VerifyTest, ComparesNoLayersOfAModelOfAnotherSize) {
+  const auto with = [this](const char* key, int value) {
+    Json config = tiny_config();
+    config[key] = value;
+    return verify(compiled("other", TinyCheckpoint(DType::f32, config).model));
+  };
+  EXPECT_EQ(first_of(with("d_model", 48), "precision"), "encoder.0");
+  EXPECT_EQ(with("encoder_layers", 1).precision.at(1), std::pair("encoder.1"s, double{INFINITY}));
+  for (const int vocabulary : {30, 50}) {
+    const VerifyReport report = with("vocab_size", vocabulary);
+    EXPECT_FALSE(first_of(report, "build").empty());
+    EXPECT_TRUE(report.precision.empty());
+  }
+}
+
+TEST_P(VerifyTest, NamesTheTensorWithADamagedByte) {
+  const Path bundle = compiled("damaged", checkpoint_.model);
+  std::string bytes = read_file(bundle / "weights.bin", 1 << 20);
+  bytes[bytes.size() / 2] ^= 1;
+  put_file(bundle / "weights.bin", bytes);
+  const VerifyReport report = verify(bundle);
+  ASSERT_EQ(report.findings.front().level, "bytes");
+  EXPECT_NE(report.findings.front().what.find("'model."), std::string::npos)
+      << report.findings.front().what;
+}
+
 INSTANTIATE_TEST_SUITE_P(Dtypes, VerifyTest, testing::Values(DType::f32, DType::bf16),
                          [](const auto& info) { return std::string(name(info.param)); });
 
@@ -127,6 +173,84 @@ class WrongDevice : public Device {
  private:
   Device& inner_;
 };
+
+TEST(Verify, NamesTheNodeOfAWrongKernel) {
+  const TinyCheckpoint checkpoint;
+  Progress quiet(true);
+  compile(Checkpoint::open(checkpoint.model), {}, checkpoint.path / "bundle", quiet);
+  const auto cpu = find_backend("cpu").open({1});
+  WrongDevice wrong(*cpu);
+  VerifyOptions options;
+  options.threads = 1;
+  const VerifyReport report =
+      verify_bundle(Bundle::open(checkpoint.path / "bundle"), wrong, options, quiet);
+  ASSERT_FALSE(report.findings.empty());
+  for (const Finding& finding : report.findings) {
+    EXPECT_EQ(finding.level, "kernel");
+    EXPECT_NE(finding.where.find("layer_norm"), std::string::npos) << finding.where;
+  }
+}
+
+// A tiny checkpoint with a tokenizer; its embedding may be negated.
+struct SpeakingCheckpoint : TinyCheckpoint {
+  explicit SpeakingCheckpoint(float sign = 1) : TinyCheckpoint(DType::f32, config()) {
+    for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
+      std::filesystem::copy(Path(NG_SOURCE_DIR) / "testdata/tokenizer" / name, model / name);
+    }
+    auto tensors = tiny_tensors(config());
+    Tensor& shared = tensors.at("model.shared.weight");
+    std::vector<float> values = floats_of(shared);
+    for (float& x : values) x *= sign;
+    shared = Tensor::of<float>(DType::f32, shared.type.shape, values);
+    write(tensors);
+  }
+  static Json config() {
+    Json config = tiny_config();
+    config["vocab_size"] = 624;
+    return config;
+  }
+  Path bundle() const {
+    Progress quiet(true);
+    compile(Checkpoint::open(model), {}, path / "bundle", quiet);
+    return path / "bundle";
+  }
+};
+
+VerifyReport verify_against(const SpeakingCheckpoint& reference, const Path& bundle) {
+  VerifyOptions options;
+  options.threads = 1;
+  options.reference = reference.model;
+  options.rebuilt = reference.bundle();
+  const auto cpu = find_backend("cpu").open({1});
+  Progress quiet(true);
+  return verify_bundle(Bundle::open(bundle), *cpu, options, quiet);
+}
+
+TEST(VerifyText, IsTheReferencesInATrueBundle) {
+  const SpeakingCheckpoint reference, same;
+  const VerifyReport report = verify_against(reference, same.bundle());
+  EXPECT_TRUE(report.findings.empty()) << to_json(report).dump(2);
+  EXPECT_EQ(report.texts, 4U);
+  EXPECT_EQ(report.texts_equal, 4U);
+}
+
+TEST(VerifyText, IsTheLastLevelThatADifferentModelReaches) {
+  const SpeakingCheckpoint reference, negated(-1);
+  const VerifyReport report = verify_against(reference, negated.bundle());
+  ASSERT_FALSE(report.findings.empty());
+  EXPECT_EQ(report.findings.back().level, "text");
+  EXPECT_EQ(report.findings.back().where.find("sentence "), 0U);
+  EXPECT_LT(report.texts_equal, report.texts);
+}
+
+TEST(VerifyText, FindsATokenizerThatOnlyOneSideHas) {
+  const SpeakingCheckpoint reference, mute;
+  std::filesystem::remove(mute.model / "tokenizer.json");
+  const VerifyReport report = verify_against(reference, mute.bundle());
+  ASSERT_EQ(report.findings.size(), 1U) << to_json(report).dump(2);
+  EXPECT_EQ(report.findings[0].level, "text");
+  EXPECT_EQ(report.findings[0].what, "the bundle has none");
+}
 
 TEST(CheckingDevice, NamesTheNodeThatIsNotTheInterpreters) {
   const TinyCheckpoint checkpoint;

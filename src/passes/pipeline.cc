@@ -29,12 +29,9 @@ constexpr Stage kStages[] = {
 };
 
 void check_stage(const std::string& name) {
-  std::string known;
-  for (const Stage& stage : kStages) {
-    if (stage.name == name) return;
-    known += fmt::format(" {}", stage.name);
-  }
-  fail("there is no pass \"{}\"; the passes are:{}", shown(name), known);
+  const auto known = stage_names();
+  check(std::find(known.begin(), known.end(), name) != known.end(),
+        "there is no pass \"{}\"; the passes are {}", shown(name), fmt::join(known, ", "));
 }
 
 }  // namespace

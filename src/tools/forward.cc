@@ -73,6 +73,7 @@ int forward_command(const Options& options) {
   const ForwardInputs inputs = read_inputs(options.input);
   const std::unique_ptr<Opened> opened = open_session(options);
   LineWriter writer(options.output);
+  const ForwardOutputs unread = {[](const Tensor&) {}, [](std::span<const float>) {}};
   ForwardOutputs outputs;
   outputs.hidden = [&](const Tensor& hidden) {
     const Type logits{DType::f32, {inputs.batch, inputs.target, opened->session->vocabulary()}};
@@ -83,8 +84,18 @@ int forward_command(const Options& options) {
   outputs.logits = [&](std::span<const float> logits) {
     writer.write(text_of(std::as_bytes(logits)));
   };
-  forward(*opened->session, inputs, outputs);
+  Stats stats;
+  stats.load_seconds = opened->load_seconds;
+  for (int64_t run = -options.warmup; run < options.repeat; ++run) {
+    const double start = seconds_now();
+    forward(*opened->session, inputs, run + 1 == options.repeat ? outputs : unread);
+    if (run >= 0) stats.generate_seconds.push_back(seconds_now() - start);
+  }
   writer.finish();
+  stats.tokenize_seconds.resize(stats.generate_seconds.size());
+  stats.input_tokens = inputs.input_ids.size();
+  stats.output_tokens = inputs.decoder_input_ids.size();
+  write_stats(options, stats);
   return 0;
 }
 

@@ -50,11 +50,11 @@ const OptionRow kOptions[] = {
      "threads; 0: the smaller of CPU affinity and cgroup quota", 0, 1024},
     {"--quiet", "", &Options::quiet, "compile make-checkpoint *", "no progress, no warnings"},
     {"--batch", "N|auto", &Options::batch, "translate generate", "sentences that run together"},
-    {"--warmup", "N", &Options::warmup, "translate generate", "runs before the measured ones", 0,
-     1000},
-    {"--repeat", "N", &Options::repeat, "translate generate",
+    {"--warmup", "N", &Options::warmup, "translate generate forward",
+     "runs before the measured ones", 0, 1000},
+    {"--repeat", "N", &Options::repeat, "translate generate forward",
      "measured runs; given, the times of --stats are lists", 1, 1000},
-    {"--stats", "FILE", &Options::stats, "translate generate",
+    {"--stats", "FILE", &Options::stats, "translate generate forward verify",
      "write times, token counts and memory as JSON"},
     {"--from", "CODE", &Options::from, "translate", "source language, such as eng_Latn"},
     {"--to", "CODE", &Options::to, "translate", "target language, such as fra_Latn"},
@@ -92,7 +92,7 @@ const OptionRow kOptions[] = {
     {"--seed", "S", &Options::seed, "make-checkpoint", "of the random weights"},
 };
 
-enum class Takes { model, model_and_files, output, action, optional_model };
+enum class Takes { checkpoint, model, model_and_files, output, action, optional_model };
 
 struct CommandRow {
   const char* name;
@@ -103,7 +103,7 @@ struct CommandRow {
 };
 
 constexpr CommandRow kCommands[] = {
-    {"compile", compile_command, Takes::model, false, "checkpoint directory → bundle"},
+    {"compile", compile_command, Takes::checkpoint, false, "checkpoint directory → bundle"},
     {"translate", translate_command, Takes::model_and_files, true, "text → text, line by line"},
     {"generate", generate_command, Takes::model_and_files, true,
      "token ids → token ids, JSON Lines"},
@@ -173,6 +173,9 @@ void add_option(CLI::App& app, Options& options, const OptionRow& option) {
 
 void add_positionals(CLI::App& app, Options& options, Takes kind) {
   switch (kind) {
+    case Takes::checkpoint:
+      app.add_option("MODEL_DIR", options.model, "checkpoint directory")->required();
+      break;
     case Takes::model:
       app.add_option("MODEL", options.model, "BUNDLE or MODEL_DIR")->required();
       break;
@@ -191,6 +194,15 @@ void add_positionals(CLI::App& app, Options& options, Takes kind) {
           ->check(CLI::IsMember({"list", "clear"}));
       break;
   }
+}
+
+// The first word is a command, or one of the options that need none.
+void check_command(std::string_view word) {
+  std::vector<std::string_view> names;
+  for (const CommandRow& command : kCommands) names.push_back(command.name);
+  if (word == "--help" || word == "-h" || word == "--version") return;
+  check(std::find(names.begin(), names.end(), word) != names.end(),
+        "there is no command \"{}\"; the commands are {}", shown(word), fmt::join(names, ", "));
 }
 
 }  // namespace
@@ -214,6 +226,7 @@ int run_command_line(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(kEnvironment);
   app.set_version_flag("--version", NG_VERSION);
+  if (argc > 1) check_command(argv[1]);
   Options options;
   for (const CommandRow& command : kCommands) {
     CLI::App* sub = app.add_subcommand(command.name, command.help);

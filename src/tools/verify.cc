@@ -16,6 +16,7 @@ void print_report(const VerifyReport& report) {
     fmt::print("{} tensors compared with those made of the reference\n", report.tensors);
     for (const auto& [tap, error] : report.precision) fmt::print("  {:12} {:.2e}\n", tap, error);
     fmt::print("{} of {} tokens are the reference's\n", report.tokens_equal, report.tokens);
+    fmt::print("{} of {} texts are the reference's\n", report.texts_equal, report.texts);
   }
   for (const Finding& finding : report.findings) {
     fmt::print("{}: {}: {}\n", finding.level, finding.where, finding.what);
@@ -55,6 +56,7 @@ VerifyReport damaged(const std::string& file) {
 }  // namespace
 
 int verify_command(const Options& options) {
+  const double start = seconds_now();
   Progress progress(options.quiet);
   if (is_bundle(options.model)) {
     if (const auto file = damaged_file(options.model)) return tell(damaged(*file), options);
@@ -73,7 +75,15 @@ int verify_command(const Options& options) {
     verify.reference = options.reference;
     verify.rebuilt = rebuilt->path;
   }
-  const VerifyReport report = verify_bundle(bundle, verify, progress);
+  const auto device = find_backend(bundle.target()).open({verify.threads});
+  Stats stats;
+  stats.load_seconds = seconds_now() - start;
+  const VerifyReport report = verify_bundle(bundle, *device, verify, progress);
+  stats.generate_seconds = {seconds_now() - start - stats.load_seconds};
+  stats.tokenize_seconds = {0};
+  stats.input_tokens = report.input_tokens;
+  stats.output_tokens = report.output_tokens;
+  write_stats(options, stats);
   return tell(report, options);
 }
 

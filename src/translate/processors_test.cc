@@ -5,11 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
-#include <filesystem>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/shared_for_test.h"
 
 namespace ng {
 namespace {
@@ -100,16 +98,9 @@ TEST(Processors, CountDistinctIds) {
 class ProcessorVectors : public testing::Test {
  protected:
   void SetUp() override {
-    const char* shared = std::getenv("NEUROGLOT_SHARED");
-    const Path root = shared ? Path(shared) : Path(NG_SOURCE_DIR "/../shared");
-    const Path file = root / "data/vectors/hf_vectors.json";
-    if (std::filesystem::exists(file)) {
-      vectors_ = parse_json(read_file(file, 16 << 20), "vectors")["logits_processors"];
-      return;
-    }
-    const char* ci = std::getenv("CI");
-    ASSERT_FALSE(ci != nullptr && std::string_view(ci) == "true") << file << " is missing";
-    GTEST_SKIP() << file << " is missing";
+    const auto file = shared_file("data/vectors/hf_vectors.json");
+    if (!file) GTEST_SKIP() << "no vectors";
+    vectors_ = parse_json(read_file(*file, 16 << 20), "vectors")["logits_processors"];
   }
   Json vectors_;
 };

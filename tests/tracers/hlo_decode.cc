@@ -2,7 +2,8 @@
 // tokens?
 //   hlo_decode PLUGIN.so MODEL_DIR
 // Ten steps of two sentences with four beams: history, aliased caches, top-k in the graph. Then two
-// modules that are wrong on purpose must give other tokens or scores. Last line: N passed, N failed.
+// modules that are wrong on purpose must give other tokens or scores. Last line: N passed, N
+// failed.
 #include <fmt/ranges.h>
 
 #include <chrono>
