@@ -165,12 +165,13 @@ std::string objection_to(const std::function<Value(Graph&, Value)>& build) {
   return "";
 }
 
+struct Case {
+  const char* part;  // of the message
+  std::function<Value(Graph&, Value)> build;
+};
+
 // What legalisation leaves never is: each of these is our own mistake.
 TEST(EmitHlo, RefusesWhatNoLegalGraphHolds) {
-  struct Case {
-    const char* part;  // of the message
-    std::function<Value(Graph&, Value)> build;
-  };
   const Case cases[] = {
       {"no op of HLO", [](Graph& g, Value x) { return pack(g, x); }},
       {"composite", [](Graph& g, Value x) { return log_sum_exp(g, x); }},
