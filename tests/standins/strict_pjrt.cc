@@ -231,6 +231,11 @@ void* to_host(ToHostArgs& args) {
   if (args.layout == nullptr) return error(3, "no layout");
   if (void* wrong = sized(args.layout->head, 76, "MemoryLayout")) return wrong;
   if (void* wrong = sized(args.layout->tiled.head, 56, "Tiled")) return wrong;
+  const Layout::Tiled& tiled = args.layout->tiled;
+  for (size_t i = 0; i < tiled.rank; ++i) {
+    const auto row_major = static_cast<int64_t>(tiled.rank - 1 - i);
+    if (tiled.minor_to_major[i] != row_major) return error(3, "the layout is not row-major");
+  }
   Buffer* buffer = known<Buffer>(args.buffer);
   if (buffer == nullptr || buffer->deleted) return error(3, "the buffer was deleted");
   if (args.size < buffer->bytes.size()) return error(3, "too little room");
@@ -256,6 +261,7 @@ void* execute(ExecuteArgs& args) {
       result->bytes.resize(bytes_of(output.type, output.dims, output.rank));
       if (output.alias >= 0) {
         Buffer* from = known<Buffer>(args.arguments[d][output.alias]);
+        if (from->bytes.size() != result->bytes.size()) ++control.misuse;
         result->bytes = std::move(from->bytes);
         from->deleted = true;
       }

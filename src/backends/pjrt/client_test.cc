@@ -76,6 +76,8 @@ TEST_F(PjrtClient, SendsEachVersionItsExactSizes) {
     use(kNeuronLike, 1);
     use(kNeuronLike, 3);
     EXPECT_EQ(control.last_devices, 3);
+    EXPECT_EQ(control.calls[kCompiledMemory.slot], 2) << "also beyond the end that 0.55 gives";
+    control.calls[kCompiledMemory.slot] = 0;
     expect_clean(version);
   }
 }
@@ -133,6 +135,7 @@ TEST_F(PjrtClient, AsksForDevicesOnlyWhereTheOptionIsKnown) {
   EXPECT_NO_THROW(Client(plain_plugin(), 4));
   EXPECT_THAT(device_error([] { Client(plain_plugin(), 7); }),
               HasSubstr("it has 4 devices, 7 are needed"));
+  control.knows_device_count = false;
   EXPECT_NO_THROW(Client(kNeuronLike, 4)) << "never asked for";
   EXPECT_EQ(control.calls[kClientCreate.slot], 1);
 }
@@ -186,6 +189,14 @@ TEST_F(PjrtClient, NamesMemoryWhereItIsExhausted) {
   control.failing_message = "3 GB";
   EXPECT_THAT(device_error([] { use(kNeuronLike, 1); }),
               HasSubstr("PJRT_Client_BufferFromHostBuffer: the device is out of memory: 3 GB"));
+}
+
+TEST_F(PjrtClient, ReadsAnErrorWhoseCodeCannotBeRead) {
+  plain.version = 114;
+  plain.knows_device_count = false;
+  plain.failing = kErrorGetCode.slot;
+  EXPECT_NO_THROW(Client(plain_plugin(), 1));
+  EXPECT_EQ(plain.calls[kErrorGetCode.slot], 1);
 }
 
 TEST_F(PjrtClient, DoesWithoutStatistics) {
