@@ -84,7 +84,7 @@ void Plugin::load(const std::string& library) {
   if (handle == nullptr) fail(fmt::format("it cannot be loaded: {}", shown(::dlerror(), 400)));
   void* symbol = ::dlsym(handle, "GetPjrtApi");
   if (symbol == nullptr) fail("it is no PJRT plugin: it has no GetPjrtApi");
-  api_ = reinterpret_cast<const char* (*)()>(symbol)();
+  api_ = static_cast<const char*>(reinterpret_cast<const void* (*)()>(symbol)());
   if (api_ == nullptr || read<size_t>(api_) < kFunctionsAt) fail("GetPjrtApi gives no functions");
 }
 
