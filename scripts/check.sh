@@ -85,11 +85,14 @@ without_aslr() { if setarch -R true 2>/dev/null; then setarch -R "$@"; else "$@"
 
 python() { ".venv/$1/bin/python" "${@:2}"; }  # python ENVIRONMENT SCRIPT...
 
-# The decode step as HLO, run by each plugin that .venv/check holds.
+# The decode step as HLO, and small graphs, run by each plugin that .venv/check holds.
 tracer_hlo() {
-  local plugin
+  local plugin format
   for plugin in .venv/check/lib/python3*/site-packages/{fastatomstruct_xla_cpu,xla_plugins/*}/*.so; do
     part "tracer, HLO, $(basename "$plugin" .so)" build/release/hlo_decode "$plugin" models/demo
+    for format in hlo mlir; do
+      part "PJRT, $format, $(basename "$plugin" .so)" build/release/pjrt_run "$plugin" $format
+    done
   done
 }
 
