@@ -12,8 +12,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-STEP = 6
-BUDGETS = {1: 4000, 2: 5500, 3: 9000, 4: 11500, 5: 14000, 6: 16000}
+STEP = 7
+BUDGETS = {1: 4000, 2: 5500, 3: 9000, 4: 11500, 5: 14000, 6: 16000, 7: 25000}
 FILE_LINES, FUNCTION_LINES, NOUNS = 400, 40, 18
 SUFFIXES = (".cc", ".h", ".inc", ".def")
 FOLDERS = ("src", "tests", "benchmarks", "scripts")

@@ -44,13 +44,13 @@ void write_module(const Path& stem, uint64_t seed) {
   for (const Named& output : graph.outputs) {
     outputs[fmt::format("{:04}", outputs.size())] = results.at(output.name);
   }
-  const std::string hlo = emit_hlo(graph, Dialect::xla);
+  const std::string hlo = emit_hlo(graph, HloDialect::xla);
   std::string aliases;
   for (const ModuleInterface::Alias& alias : read_interface(hlo, "module").aliases) {
     aliases += fmt::format("{} {}\n", alias.output, alias.parameter);
   }
   put(stem.string() + ".pb", hlo);
-  put(stem.string() + ".neuron.pb", emit_hlo(graph, Dialect::neuron));
+  put(stem.string() + ".neuron.pb", emit_hlo(graph, HloDialect::neuron));
   put(stem.string() + ".mlir", emit_stablehlo(graph));
   put(stem.string() + ".aliases", aliases);
   write_safetensors(stem.string() + ".inputs.safetensors", inputs);

@@ -143,7 +143,7 @@ TEST(Lower, NamesAnUnknownPass) {
   LoweringOptions options;
   options.without = {"fusion"};
   EXPECT_EQ(refusal([&] { lower(graph, options); }),
-            "there is no pass \"fusion\"; the passes are fuse, precision, pack");
+            "there is no pass \"fusion\"; the passes are fuse, precision, pack, positions");
 }
 
 TEST(MergePrepare, GivesEachTensorOnce) {

@@ -85,7 +85,7 @@ std::string compare(const PjrtOptions& options, const Graph& graph, uint64_t see
   }
   const std::unique_ptr<Device> device = open_pjrt(options);
   const std::unique_ptr<Executable> executable = device->load(
-      emit_hlo(graph, Dialect::xla), [&](const std::string& name) { return weights.at(name); });
+      emit_hlo(graph, HloDialect::xla), [&](const std::string& name) { return weights.at(name); });
   for (int i = 0; i < kSteps; ++i) {
     const std::string wrong = step(*executable, graph, tensors);
     if (!wrong.empty()) return fmt::format("step {}: {}", i, wrong);

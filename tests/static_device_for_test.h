@@ -21,7 +21,8 @@ class StaticModule : public Executable {
       : graph_(std::move(graph)), weights_(std::move(weights)), states_(states) {
     for (const Named& in : graph_.inputs()) {
       const Type& type = graph_.type(in.value);
-      if (type.dtype == DType::s32) {
+      const bool written = graph_.find_output(in.name).has_value();
+      if (!written && !states_.contains(in.name)) {  // not a state of an earlier module either
         inputs_.push_back({in.name, type});
         continue;
       }

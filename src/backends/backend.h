@@ -65,8 +65,8 @@ class Device {
 };
 
 struct DeviceOptions {
-  int threads = 0;     // 0: available_threads()
-  std::string plugin;  // of pjrt: the library's path
+  int threads = 0;          // 0: available_threads()
+  std::string plugin = {};  // of pjrt: the path of the library
 };
 
 struct Backend {

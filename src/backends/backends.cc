@@ -1,15 +1,21 @@
 // Which backends are there?
 #include "backends/backend.h"
 #include "backends/cpu/cpu.h"
+#include "backends/pjrt/pjrt.h"
 #include "backends/reference/reference.h"
 #include "base/error.h"
 
 namespace ng {
 namespace {
 
+std::unique_ptr<Device> open_plugin(const DeviceOptions& options) {
+  return open_pjrt({options.plugin, PjrtFormat::any});
+}
+
 constexpr Backend kBackends[] = {
     {{"cpu", true, true}, open_cpu},
     {{"reference", false, false}, open_reference},
+    {{"pjrt", true, false, true}, open_plugin},
 };
 
 }  // namespace

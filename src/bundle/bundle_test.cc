@@ -108,8 +108,8 @@ TEST(Bundle, OpensInSpiteOfFilesOutsideTheIdentity) {
 
 TEST(Bundle, OfAnotherVersionSaysWhatToDo) {
   const Small small;
-  EXPECT_THAT(small.refused([](Json& m) { m["version"] = 2; }),
-              HasSubstr("version 2, this neuroglot reads version 1: compile the checkpoint again"));
+  EXPECT_THAT(small.refused([](Json& m) { m["version"] = 1; }),
+              HasSubstr("version 1, this neuroglot reads version 2: compile the checkpoint again"));
   EXPECT_THAT(small.refused([](Json& m) { m["schema"] = "other"; }), HasSubstr("not the manifest"));
 }
 

@@ -1,6 +1,7 @@
 // Is a bundle whole, and do its parts fit each other?
 #include <set>
 
+#include "backends/xla/import_hlo.h"
 #include "base/error.h"
 #include "bundle/bundle.h"
 #include "bundle/format.h"
@@ -43,18 +44,35 @@ Graph checked_graph(const Bundle& bundle, const std::string& phase) {
   return graph;
 }
 
-}  // namespace
-
-std::string checked_artifact(const Bundle& bundle, const std::string& phase) {
-  checked_graph(bundle, phase);
-  return std::string(bundle.artifact(phase));
+// The bundle's weights as a graph wants them.
+void check_weight_types(const Bundle& bundle, const Graph& graph, const std::string& what) {
+  for (const Node& node : graph.nodes()) {
+    if (node.op != Op::weight) continue;
+    const Type& stored = bundle.weight(node.attrs.name).type;
+    check(stored == node.types[0], "{}: needs '{}' as {}, the bundle has {}", what,
+          shown(node.attrs.name), to_string(node.types[0]), to_string(stored));
+  }
 }
 
-void check_bundle(const Path& path, Progress& progress) {
-  const Bundle bundle = Bundle::open(path);
+// Modules say what the manifest says of them.
+void check_modules(const Bundle& bundle) {
+  for (const Bundle::Module& module : bundle.modules()) {
+    const std::string what = fmt::format("{}/hlo/{}.pb", bundle.path().string(), module.name);
+    const Graph graph = import_hlo(bundle.module(module.name), what);
+    check_weight_types(bundle, graph, what);
+    check_facts(graph, bundle.facts(), what);
+    const auto tokens = graph.find_input("tokens");
+    const Type wanted{DType::s32, {module.sentences * module.rows}};
+    check(tokens && graph.type(*tokens) == wanted, "{}: does not take {} tokens, as {} says", what,
+          wanted.size(0), kManifestName);
+    check(graph.name == module.name, "{}: holds the module '{}'", what, shown(graph.name));
+  }
+}
+
+void check_graphs(const Bundle& bundle) {
   std::set<std::string> states;
   for (const std::string_view phase : kPhases) {
-    const std::string what = fmt::format("{}/graphs/{}.txt", path.string(), phase);
+    const std::string what = fmt::format("{}/graphs/{}.txt", bundle.path().string(), phase);
     const Graph graph = checked_graph(bundle, std::string(phase));
     std::vector<Port> inputs, outputs;
     for (const Named& in : graph.inputs()) inputs.push_back({in.name, graph.type(in.value)});
@@ -64,13 +82,20 @@ void check_bundle(const Path& path, Progress& progress) {
     }
     check_ports(phase, {inputs, outputs}, bundle.facts().vocabulary,
                 [&](const std::string& name) { return states.contains(name); });
-    for (const Node& node : graph.nodes()) {
-      if (node.op != Op::weight) continue;
-      const Type& stored = bundle.weight(node.attrs.name).type;
-      check(stored == node.types[0], "{}: needs '{}' as {}, the bundle has {}", what,
-            shown(node.attrs.name), to_string(node.types[0]), to_string(stored));
-    }
+    check_weight_types(bundle, graph, what);
   }
+}
+
+}  // namespace
+
+std::string checked_artifact(const Bundle& bundle, const std::string& phase) {
+  checked_graph(bundle, phase);
+  return std::string(bundle.artifact(phase));
+}
+
+void check_bundle(const Path& path, Progress& progress) {
+  const Bundle bundle = Bundle::open(path);
+  bundle.modules().empty() ? check_graphs(bundle) : check_modules(bundle);
   if (bundle.has_tokenizer()) {
     const Tokenizer tokenizer =
         Tokenizer::parse(bundle.tokenizer_bytes(), (path / kTokenizerName).string());

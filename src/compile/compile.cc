@@ -40,7 +40,7 @@ Lowered lower_modules(const Model& model, const StaticOptions& options) {
   Lowered lowered;
   for (const PlannedModule& module : plan_modules(options)) {
     const Split split = lower_module(model, module, options);
-    lowered.files[fmt::format("hlo/{}.pb", module.name)] = emit_hlo(split.phase, Dialect::xla);
+    lowered.files[fmt::format("hlo/{}.pb", module.name)] = emit_hlo(split.phase, HloDialect::xla);
     merge_prepare(lowered.prepare, split.prepare);
   }
   return lowered;

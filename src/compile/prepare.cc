@@ -131,10 +131,14 @@ class Evaluation {
     NG_CHECK(byte_count(node.types[0]) <= kWholeBytes, "prepare: {} gives {} and is not row-local",
              row(node.op).name, to_string(node.types[0]));
     std::vector<Tensor> inputs;
-    for (const Value& input : node.inputs) {
-      inputs.push_back(rows(input, 0, graph_.type(input).size(0)));
-    }
+    for (const Value& input : node.inputs) inputs.push_back(all(input));
     return slice_rows(run(node, node.types[0], inputs), first, count);
+  }
+
+  Tensor all(Value value) const {
+    const Node& node = graph_[value];
+    if (node.types[0].rank() == 0) return run(node, node.types[0], {});  // a constant
+    return rows(value, 0, node.types[0].size(0));
   }
 
   const Graph& graph_;

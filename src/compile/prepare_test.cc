@@ -99,7 +99,7 @@ TEST(Prepare, BlocksGiveWhatTheInterpreterGives) {
 
 TEST(Prepare, RefusesAnOpThatNeedsItsWholeLargeInput) {
   Graph graph("prepare");
-  const Value a = weight(graph, "a", Type{DType::f32, {5000, 4000}});
+  const Value a = weight(graph, "a", Type{DType::f32, {10000, 8000}});
   graph.outputs = {{"turned", transpose(graph, a, {1, 0})}};
   const TemporaryDirectory directory;
   const WeightRows none = [](const std::string&, int64_t, int64_t) { return Tensor(); };

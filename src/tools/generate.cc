@@ -120,6 +120,8 @@ int Generate::run() {
     writer_.flush();
   }
   writer_.finish();
+  stats_.device = opened_->device->description();
+  stats_.executions = *opened_->executions;
   write_stats(options_, stats_);
   return failed_.finish(reader.lines());
 }

@@ -1,4 +1,5 @@
 // `neuroglot inspect`: what a model is made of and what a token costs.
+#include "backends/xla/import_hlo.h"
 #include "base/error.h"
 #include "ir/text.h"
 #include "passes/passes.h"
@@ -21,6 +22,22 @@ LoweringOptions lowering(const Options& options) {
 // The graph of a phase of a checkpoint, lowered as far as the options say; or all phases' prepare.
 Graph lowered(const Model& model, const Options& options) {
   Graph prepare("prepare");
+  const CompileOptions compile = compile_options(options);
+  if (find_backend(compile.target).target.fixed) {
+    StaticOptions modules = checked(compile.modules);
+    modules.dtype = compile.dtype;
+    for (const PlannedModule& module : plan_modules(modules)) {
+      if (options.graph != "prepare" && options.graph != module.phase) continue;
+      const Split split = lower_module(model, module, modules);
+      if (options.graph == module.phase) return split.phase;
+      merge_prepare(prepare, split.prepare);
+    }
+    check(options.graph == "prepare",
+          "--graph {}: these modules are of encode, prefill, decode and, "
+          "with --with-logits, logits",
+          shown(options.graph));
+    return prepare;
+  }
   for (const std::string_view phase : kPhases) {
     if (options.graph != "prepare" && options.graph != phase) continue;
     const Split split = lower(model.build(phase, capacities(model)), lowering(options));
@@ -117,12 +134,43 @@ void check_options(const Options& options) {
   check(bundle || !options.check, "--check hashes a bundle; {} is none", options.model);
 }
 
+// The first module of a phase, as a graph.
+Graph first_module(const Bundle& bundle, const std::string& phase) {
+  for (const Bundle::Module& module : bundle.modules()) {
+    if (module.phase == phase) return import_hlo(bundle.module(module.name), module.name);
+  }
+  fail("--graph {}: the bundle has no module of that phase", shown(phase));
+}
+
+Json report_of_modules(const Bundle& bundle, const Options& options) {
+  Json json = {{"parameters", bundle.facts().parameters},
+               {"vocabulary", bundle.facts().vocabulary},
+               {"licence", bundle.licence()},
+               {"identity", bundle.identity()},
+               {"target", bundle.target()},
+               {"dtype", name(bundle.dtype())},
+               {"checked", options.check},
+               {"sizes", bundle.manifest().at("sizes")}};
+  uint64_t bytes = 0;
+  for (const auto& [weight, stored] : bundle.weights()) bytes += stored.bytes;
+  json["weight_bytes"] = bytes;
+  for (const Bundle::Module& module : bundle.modules()) {
+    json["module_bytes"][module.name] = bundle.module(module.name).size();
+  }
+  return json;
+}
+
 int inspect_bundle(const Options& options) {
   if (options.check) check_whole(options);
   const Bundle bundle = Bundle::open(options.model);
   check_as_compiled(options, bundle);
   if (!options.graph.empty()) {
-    fmt::print("{}", bundle.artifact(options.graph));
+    fmt::print("{}", bundle.modules().empty() ? std::string(bundle.artifact(options.graph))
+                                              : print(first_module(bundle, options.graph)));
+    return 0;
+  }
+  if (!bundle.modules().empty()) {
+    print_report(report_of_modules(bundle, options), options);
     return 0;
   }
   const auto graph = [&](const char* phase) { return parse_graph(bundle.artifact(phase), phase); };

@@ -183,6 +183,8 @@ void write_stats(const Options& options, const Stats& stats) {
                      {"generate_seconds", times(stats.generate_seconds, options)},
                      {"input_tokens", stats.input_tokens},
                      {"output_tokens", stats.output_tokens},
+                     {"device", stats.device},
+                     {"executions", stats.executions},
                      {"peak_rss_bytes", peak_resident_bytes()},
                      {"anonymous_bytes", anonymous_bytes()}};
   write_file(options.stats, json.dump(2) + "\n");

@@ -44,6 +44,8 @@ struct Stats {
   double load_seconds = 0;
   std::vector<double> tokenize_seconds, generate_seconds;
   uint64_t input_tokens = 0, output_tokens = 0;
+  std::string device;     // Device::description()
+  Executions executions;  // of a static target's modules, loading and warm-up included
 };
 void write_stats(const Options& options, const Stats& stats);
 

@@ -211,6 +211,8 @@ int Translate::run() {
     writer_.flush();
   }
   writer_.finish();
+  stats_.device = opened_->device->description();
+  stats_.executions = *opened_->executions;
   write_stats(options_, stats_);
   return failed_.finish(reader.lines());
 }

@@ -63,6 +63,10 @@ int verify_command(const Options& options) {
   }
   std::optional<CachedBundle> cached;
   const Bundle bundle = open_bundle(options, cached);
+  check(bundle.modules().empty(),
+        "verify takes bundles for cpu and reference; {} is for {}: compare its translations, or "
+        "forward of it --with-logits, with a bundle's for cpu",
+        options.model, bundle.target());
   VerifyOptions verify;
   verify.sentences = static_cast<int>(options.sentences);
   verify.threads = static_cast<int>(options.threads);

@@ -9,11 +9,68 @@
 namespace ng {
 namespace {
 
+Type s32(Shape shape) { return {DType::s32, std::move(shape)}; }
+
+// What a module of `phase` may read.
+std::vector<Port> module_inputs(const std::string& phase, const Bucket& bucket,
+                                const StaticSizes& sizes) {
+  const int64_t rows = bucket.sentences * bucket.rows;
+  std::vector<Port> ports;
+  for (const char* name : {"tokens", "positions", "length"}) ports.push_back({name, s32({rows})});
+  if (phase == "encode") {
+    ports.push_back({"memory_index", s32({rows})});
+    return ports;
+  }
+  ports.push_back({"cache_index", s32({rows})});
+  ports.push_back({"memory_length", s32({rows})});
+  ports.push_back({"history", s32({rows, sizes.target})});
+  ports.push_back({"slot", s32({bucket.sentences})});
+  return ports;
+}
+
+// What a module of `phase` must give; hidden states need not be there.
+std::vector<Port> module_outputs(const std::string& phase, const Bucket& bucket,
+                                 const StaticSizes& sizes) {
+  const int64_t rows = bucket.sentences * bucket.rows;
+  if (phase == "encode" || phase == "prefill") return {};
+  const Port sum = {"log_sum_exp", {DType::f32, {rows}}};
+  if (phase == "logits" || sizes.candidates == 0) {
+    return {{"logits", {DType::f32, {rows, sizes.vocabulary}}}, sum};
+  }
+  return {{"scores", {DType::f32, {rows, sizes.candidates}}},
+          {"ids", s32({rows, sizes.candidates})},
+          sum};
+}
+
+// Sizes come from a file, and so do modules: do they fit each other?
+void check_module(const std::string& phase, const Bucket& bucket, const StaticSizes& sizes,
+                  const Executable& module) {
+  const auto has = [](const std::vector<Port>& ports, const Port& port) {
+    return std::any_of(ports.begin(), ports.end(), [&](const Port& one) {
+      return one.name == port.name && one.type == port.type;
+    });
+  };
+  const std::vector<Port> readable = module_inputs(phase, bucket, sizes);
+  for (const Port& port : module.inputs()) {
+    check(has(readable, port), "module {} reads {} '{}', which does not fit its bundle",
+          bucket.name, to_string(port.type), shown(port.name));
+  }
+  for (const Port& port : module_outputs(phase, bucket, sizes)) {
+    check(has(module.outputs(), port), "module {} does not give {} '{}': its bundle is damaged",
+          bucket.name, to_string(port.type), port.name);
+  }
+}
+
 // A phase's modules, the smallest first; loaded when they are needed.
 class Modules {
  public:
-  Modules(std::vector<Bucket> buckets, Executions& executions)
-      : buckets_(std::move(buckets)), loaded_(buckets_.size()), executions_(executions) {
+  Modules(std::string phase, std::vector<Bucket> buckets, const StaticSizes& sizes,
+          Executions& executions)
+      : phase_(std::move(phase)),
+        sizes_(sizes),
+        buckets_(std::move(buckets)),
+        loaded_(buckets_.size()),
+        executions_(executions) {
     NG_CHECK(!buckets_.empty(), "a phase without modules");
   }
   const std::vector<Bucket>& buckets() const { return buckets_; }
@@ -30,10 +87,16 @@ class Modules {
 
  private:
   Executable& load(size_t at) {
-    if (!loaded_[at]) loaded_[at] = buckets_[at].load();
+    if (!loaded_[at]) {
+      std::unique_ptr<Executable> module = buckets_[at].load();
+      check_module(phase_, buckets_[at], sizes_, *module);
+      loaded_[at] = std::move(module);
+    }
     return *loaded_[at];
   }
 
+  std::string phase_;
+  StaticSizes sizes_;
   std::vector<Bucket> buckets_;
   std::vector<std::unique_ptr<Executable>> loaded_;
   Executions& executions_;
@@ -57,12 +120,10 @@ size_t smallest_fit(const std::vector<Bucket>& buckets, int64_t sentences, int64
   return best;
 }
 
-Type s32(Shape shape) { return {DType::s32, std::move(shape)}; }
-
 class Encoder : public Executable {
  public:
   Encoder(std::vector<Bucket> buckets, const StaticSizes& sizes, Executions& executions)
-      : modules_(std::move(buckets), executions), sizes_(sizes) {
+      : modules_("encode", std::move(buckets), sizes, executions) {
     const Dim tokens(int64_t{1} << 20, Count::tokens);
     for (const char* name : {"tokens", "positions", "length", "memory_index"}) {
       inputs_.push_back({name, s32({tokens})});
@@ -83,7 +144,6 @@ class Encoder : public Executable {
                 const Argument& hidden);
 
   Modules modules_;
-  StaticSizes sizes_;
   std::vector<Port> inputs_, outputs_;
 };
 
@@ -172,7 +232,9 @@ class Steps : public Executable {
 
 Steps::Steps(const std::string& phase, std::vector<Bucket> buckets, const StaticSizes& sizes,
              Executions& executions)
-    : modules_(std::move(buckets), executions), sizes_(sizes), prefill_(phase == "prefill") {
+    : modules_(phase, std::move(buckets), sizes, executions),
+      sizes_(sizes),
+      prefill_(phase == "prefill") {
   const Dim rows(int64_t{1} << 16, Count::rows);
   for (const char* name : {"tokens", "positions", "length", "cache_index", "memory_length"}) {
     inputs_.push_back({name, s32({rows})});

@@ -68,6 +68,7 @@ void check_compiled(const Compiled& compiled, const ModuleInterface& interface) 
 }
 
 struct Bound {
+  std::vector<const Resident*> inputs;  // states that another module writes; null: the caller gives
   std::vector<Resident*> states;
   std::vector<const Resident*> weights;
 };
@@ -88,12 +89,15 @@ class PjrtExecutable : public Executable {
       outputs_.push_back(interface_.outputs[i]);
       output_numbers_.push_back(i);
     }
+    for (size_t i = 0; i < interface_.inputs.size(); ++i) {
+      if (bound_.inputs[i] == nullptr) inputs_.push_back(interface_.inputs[i]);
+    }
   }
-  const std::vector<Port>& inputs() const override { return interface_.inputs; }
+  const std::vector<Port>& inputs() const override { return inputs_; }
   const std::vector<Port>& outputs() const override { return outputs_; }
 
   void run(std::span<const Argument> inputs, std::span<const Argument> outputs) override {
-    check_types(inputs, interface_.inputs);
+    check_types(inputs, inputs_);
     check_types(outputs, outputs_);
     std::vector<Handle> uploaded;
     for (const Argument& input : inputs) {
@@ -117,14 +121,22 @@ class PjrtExecutable : public Executable {
     }
   }
 
+  static void check_there(const Resident& state, const Port& port) {
+    if (state.buffer != nullptr) return;
+    throw Error(Error::Kind::Device,
+                fmt::format("state '{}' was lost when a run failed", shown(port.name)));
+  }
+
   std::vector<Handle> execute(const std::vector<Handle>& uploaded) {
     std::vector<void*> arguments;
-    for (const Handle& input : uploaded) arguments.push_back(input.get());
+    auto given = uploaded.begin();
+    for (size_t i = 0; i < bound_.inputs.size(); ++i) {
+      if (bound_.inputs[i] != nullptr) check_there(*bound_.inputs[i], interface_.inputs[i]);
+      const Handle& buffer = bound_.inputs[i] != nullptr ? bound_.inputs[i]->buffer : *given++;
+      arguments.push_back(buffer.get());
+    }
     for (size_t i = 0; i < bound_.states.size(); ++i) {
-      if (bound_.states[i]->buffer == nullptr) {
-        throw Error(Error::Kind::Device, fmt::format("state '{}' was lost when a run failed",
-                                                     shown(interface_.states[i].name)));
-      }
+      check_there(*bound_.states[i], interface_.states[i]);
     }
     std::vector<Handle> used_up;
     for (Resident* state : bound_.states) used_up.push_back(std::move(state->buffer));
@@ -143,8 +155,8 @@ class PjrtExecutable : public Executable {
   const ModuleInterface interface_;
   const Bound bound_;
   int64_t& runs_;
-  std::vector<Port> outputs_;           // those that are no states,
-  std::vector<size_t> output_numbers_;  // and where they stand in the module
+  std::vector<Port> inputs_, outputs_;  // those that are no states,
+  std::vector<size_t> output_numbers_;  // and where outputs_ stand in the module
 };
 
 class OpenedPjrt : public PjrtDevice {
@@ -158,6 +170,11 @@ class OpenedPjrt : public PjrtDevice {
     Compiled compiled = compile(artifact);
     check_compiled(compiled, interface);
     Bound bound;
+    for (const Port& port : interface.inputs) {
+      const auto held = states_.find(port.name);
+      const bool is_state = held != states_.end() && held->second.type == port.type;
+      bound.inputs.push_back(is_state ? &held->second : nullptr);
+    }
     for (const Port& port : interface.states) {
       bound.states.push_back(
           &find_or_upload(client_, states_, port, [&] { return zeros(port.type); }));

@@ -23,7 +23,7 @@ std::string module_of(int64_t width = 2, const std::string& state = "cache") {
   const Value narrow = slice(graph, rows, 1, 0, 2);
   graph.outputs = {{"product", dot(graph, narrow, matrix)},
                    {state, write_rows(graph, cache, rows, index)}};
-  return emit_hlo(graph, Dialect::xla);
+  return emit_hlo(graph, HloDialect::xla);
 }
 
 // How the stand-in sees that module: parameter 2 is the state.
@@ -112,10 +112,11 @@ TEST_F(PjrtDeviceTest, TakesEachStateFromTheOutputThatIsItsAlias) {
   control.outputs[0] = {pjrt::kBufferF32, {4, 3}, 2, 2};
   control.outputs[1] = {pjrt::kBufferF32, {4, 2}, 2, 1};
   const auto device = open();
-  const auto executable = device->load(emit_hlo(graph, Dialect::xla), [](const std::string& name) {
-    const int64_t width = name == "row2" ? 2 : 3;
-    return Tensor::own({DType::f32, {1, width}}, std::vector<std::byte>(size_t(4 * width)));
-  });
+  const auto executable =
+      device->load(emit_hlo(graph, HloDialect::xla), [](const std::string& name) {
+        const int64_t width = name == "row2" ? 2 : 3;
+        return Tensor::own({DType::f32, {1, width}}, std::vector<std::byte>(size_t(4 * width)));
+      });
   EXPECT_TRUE(executable->outputs().empty());
   std::vector<std::byte> bytes(4);
   const Argument argument = {{DType::s32, {1}}, bytes.data()};

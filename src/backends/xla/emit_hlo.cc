@@ -70,7 +70,7 @@ void set_attribute(hlo::Instruction& instruction, const char* key, const std::st
 
 class Emitter {
  public:
-  Emitter(const Graph& graph, Dialect dialect)
+  Emitter(const Graph& graph, HloDialect dialect)
       : graph_(graph), dialect_(dialect), ids_(graph.nodes().size()) {}
   std::string run();
 
@@ -93,7 +93,7 @@ class Emitter {
   void add_root(Writer& to);
 
   const Graph& graph_;
-  Dialect dialect_;
+  HloDialect dialect_;
   int64_t last_id_ = 0;
   std::vector<std::array<int64_t, 2>> ids_;  // node, result → instruction
   std::map<std::string, int64_t> called_;    // name → computation
@@ -106,7 +106,7 @@ std::string Emitter::called_name(const Node& node) const {
     case Op::reduce_sum: return "add";
     case Op::reduce_max: return "maximum";
     case Op::write_rows: return fmt::format("replace.{}", name(node.types[0].dtype));
-    case Op::top_k: return dialect_ == Dialect::xla ? "greater" : "";
+    case Op::top_k: return dialect_ == HloDialect::xla ? "greater" : "";
     default: return "";
   }
 }
@@ -285,7 +285,8 @@ void Emitter::add_node(Writer& to, uint32_t at) {
     case Op::reduce_sum:
     case Op::reduce_max: ids_[at][0] = reduce(to, node); return;
     case Op::write_rows: ids_[at][0] = write_rows(to, node); return;
-    case Op::top_k: return dialect_ == Dialect::xla ? sorted_top_k(to, at) : custom_top_k(to, at);
+    case Op::top_k:
+      return dialect_ == HloDialect::xla ? sorted_top_k(to, at) : custom_top_k(to, at);
     default: ids_[at][0] = simple(to, node);
   }
 }
@@ -310,7 +311,7 @@ void Emitter::add_root(Writer& to) {
     hlo::AliasEntry& alias = *module_.mutable_input_output_alias()->add_entries();
     alias.add_output_shape_index(static_cast<int64_t>(i));
     alias.set_parameter_number(state->second);
-    if (dialect_ == Dialect::xla) alias.set_kind(kMayAlias);
+    if (dialect_ == HloDialect::xla) alias.set_kind(kMayAlias);
   }
   set_tuple_shape(*root.mutable_shape(), types);
   set_attribute(root, "neff_output_names", names);
@@ -334,7 +335,7 @@ std::string Emitter::run() {
 
 }  // namespace
 
-std::string emit_hlo(const Graph& graph, Dialect dialect) {
+std::string emit_hlo(const Graph& graph, HloDialect dialect) {
   const std::string reason = objection(graph);
   NG_CHECK(reason.empty(), "graph {} cannot become HLO: {}", shown(graph.name), reason);
   return Emitter(canonical(graph), dialect).run();

@@ -53,7 +53,7 @@ std::string common_part(std::string_view bytes) {
 TEST(EmitHlo, WhatIsImportedIsEmittedAsTheSameBytesInBothDialects) {
   for (uint64_t seed = 0; seed < kGraphs; ++seed) {
     const Graph graph = random_graph(seed);
-    for (const Dialect dialect : {Dialect::xla, Dialect::neuron}) {
+    for (const HloDialect dialect : {HloDialect::xla, HloDialect::neuron}) {
       const std::string bytes = emit_hlo(graph, dialect);
       ASSERT_EQ(emit_hlo(graph, dialect), bytes);
       const Graph again = import_hlo(bytes, "module");
@@ -68,7 +68,7 @@ TEST(EmitHlo, WhatIsImportedComputesTheSameBytes) {
     const Graph graph = random_graph(seed);
     const std::map<std::string, Tensor> tensors = random_tensors(graph, seed);
     const auto expected = results_of(graph, tensors);
-    for (const Dialect dialect : {Dialect::xla, Dialect::neuron}) {
+    for (const HloDialect dialect : {HloDialect::xla, HloDialect::neuron}) {
       const Graph again = import_hlo(emit_hlo(graph, dialect), "module");
       const auto found = results_of(again, tensors);
       ASSERT_EQ(found.size(), expected.size());
@@ -83,8 +83,8 @@ TEST(EmitHlo, TheDialectsDifferInTopKAndTheKindOfAliasesOnly) {
   int different = 0;
   for (uint64_t seed = 0; seed < kGraphs; ++seed) {
     const Graph graph = random_graph(seed);
-    const std::string xla = emit_hlo(graph, Dialect::xla);
-    const std::string neuron = emit_hlo(graph, Dialect::neuron);
+    const std::string xla = emit_hlo(graph, HloDialect::xla);
+    const std::string neuron = emit_hlo(graph, HloDialect::neuron);
     ASSERT_NE(xla, neuron);  // every random graph has a state
     const bool has_top_k = std::any_of(graph.nodes().begin(), graph.nodes().end(),
                                        [](const Node& node) { return node.op == Op::top_k; });
@@ -107,8 +107,8 @@ TEST(EmitHlo, OutsideTopKTheDialectsAreTheSame) {
   const Value sum = elementwise(graph, Op::add, {x, x});
   const Value best = top_k(graph, sum, 3);
   graph.outputs = {{"scores", best}, {"ids", {best.node, 1}}, {"sum", sum}};
-  const std::string xla = emit_hlo(graph, Dialect::xla);
-  const std::string neuron = emit_hlo(graph, Dialect::neuron);
+  const std::string xla = emit_hlo(graph, HloDialect::xla);
+  const std::string neuron = emit_hlo(graph, HloDialect::neuron);
   EXPECT_EQ(common_part(xla), common_part(neuron));
   EXPECT_NE(xla.find("greater"), std::string::npos);
   EXPECT_EQ(neuron.find("greater"), std::string::npos);
@@ -145,10 +145,10 @@ TEST(EmitHlo, NodesThatMeanTheSameAreOneInstruction) {
   const Value rows = slice(graph, x, 0, 0, 2), columns = slice(graph, x, 1, 0, 2);
   graph.outputs = {{"a", tenth}, {"b", near}, {"c", rows}, {"d", columns}};
   EXPECT_EQ(dead, elementwise(graph, Op::exp, {x}));
-  const std::string bytes = emit_hlo(graph, Dialect::xla);
+  const std::string bytes = emit_hlo(graph, HloDialect::xla);
   const Graph again = import_hlo(bytes, "module");
   EXPECT_EQ(again.nodes().size(), 3U);
-  EXPECT_EQ(emit_hlo(again, Dialect::xla), bytes);
+  EXPECT_EQ(emit_hlo(again, HloDialect::xla), bytes);
 }
 
 // The Internal error for a graph of this output, "" if there is none.
@@ -157,7 +157,7 @@ std::string objection_to(const std::function<Value(Graph&, Value)>& build) {
   const Value x = input(graph, "x", {DType::f32, {1, 3}});
   graph.outputs = {{"y", build(graph, x)}};
   try {
-    emit_hlo(graph, Dialect::xla);
+    emit_hlo(graph, HloDialect::xla);
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), Error::Kind::Internal);
     return error.what();
@@ -215,7 +215,7 @@ TEST(EmitHlo, RefusesNamesThatAModuleCannotCarry) {
   const auto refuses = [](const std::string& graph_name, const std::string& output) {
     Graph graph(graph_name);
     graph.outputs = {{output, input(graph, "x", {DType::f32, {1}})}};
-    EXPECT_THROW(emit_hlo(graph, Dialect::xla), Error) << graph_name << " " << output;
+    EXPECT_THROW(emit_hlo(graph, HloDialect::xla), Error) << graph_name << " " << output;
   };
   refuses("name", "a,b");
   refuses("name", "a\nb");

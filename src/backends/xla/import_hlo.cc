@@ -255,16 +255,16 @@ Graph Importer::run() {
   return std::move(graph_);
 }
 
-Dialect dialect_of(const hlo::Module& module) {
+HloDialect dialect_of(const hlo::Module& module) {
   for (const hlo::AliasEntry& entry : module.input_output_alias().entries()) {
-    if (entry.kind() == 0) return Dialect::neuron;
+    if (entry.kind() == 0) return HloDialect::neuron;
   }
   for (const hlo::Computation& computation : module.computations()) {
     for (const hlo::Instruction& instruction : computation.instructions()) {
-      if (instruction.opcode() == "custom-call") return Dialect::neuron;
+      if (instruction.opcode() == "custom-call") return HloDialect::neuron;
     }
   }
-  return Dialect::xla;
+  return HloDialect::xla;
 }
 
 // The first thing about which two messages differ.

@@ -38,7 +38,7 @@ using Change = std::function<void(hlo::Instruction&)>;
 
 // The message for the module whose first instruction of this opcode was changed.
 std::string refused(const std::string& opcode, const Change& change,
-                    Dialect dialect = Dialect::xla) {
+                    HloDialect dialect = HloDialect::xla) {
   hlo::Module module = parse_module(emit_hlo(all_kinds(), dialect), "module");
   hlo::Computation& entry = *module.mutable_computations(module.computations_size() - 1);
   for (hlo::Instruction& instruction : *entry.mutable_instructions()) {
@@ -64,7 +64,8 @@ TEST(ImportHlo, RefusesWhatItDoesNotKnow) {
   EXPECT_THAT(refused("select", [](auto& i) { i.set_operand_ids(0, 1); }),
               HasSubstr("the select that follows"));
   const Change call = [](auto& i) { i.set_custom_call_target("Other"); };
-  EXPECT_THAT(refused("custom-call", call, Dialect::neuron), HasSubstr("custom call of 'Other'"));
+  EXPECT_THAT(refused("custom-call", call, HloDialect::neuron),
+              HasSubstr("custom call of 'Other'"));
 }
 
 TEST(ImportHlo, RefusesOperandsThatAreNotDefinedBefore) {
@@ -135,7 +136,7 @@ TEST(ImportHlo, RefusesNumbersThatAreNotOurs) {
 }
 
 TEST(ImportHlo, RefusesFieldsItDoesNotKnowAndOtherEncodings) {
-  const std::string bytes = emit_hlo(all_kinds(), Dialect::xla);
+  const std::string bytes = emit_hlo(all_kinds(), HloDialect::xla);
   EXPECT_THAT(refusal([&] { import_hlo(bytes + std::string("\xa0\x06\x01", 3), "a.pb"); }),
               HasSubstr("not as it is written here"));
   const hlo::Module module = parse_module(bytes, "module");
@@ -146,14 +147,14 @@ TEST(ImportHlo, RefusesFieldsItDoesNotKnowAndOtherEncodings) {
 }
 
 TEST(ImportHlo, RefusesTheOtherDialectsPartsMixed) {
-  hlo::Module module = parse_module(emit_hlo(all_kinds(), Dialect::xla), "module");
+  hlo::Module module = parse_module(emit_hlo(all_kinds(), HloDialect::xla), "module");
   module.mutable_input_output_alias()->mutable_entries(0)->clear_kind();
   EXPECT_THAT(refusal([&] { import_hlo(to_bytes(module), "a.pb"); }),
               HasSubstr("not as it is written here"));
 }
 
 TEST(ImportHlo, DamagedModulesAreVerifiedGraphsOrUserErrors) {
-  for (const Dialect dialect : {Dialect::xla, Dialect::neuron}) {
+  for (const HloDialect dialect : {HloDialect::xla, HloDialect::neuron}) {
     for (const Graph& graph : {all_kinds(), RandomLegal(5).graph(12)}) {
       expect_survives(emit_hlo(graph, dialect), 2000, [](auto bytes) {
         verify(import_hlo({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, "a.pb"));
@@ -165,7 +166,7 @@ TEST(ImportHlo, DamagedModulesAreVerifiedGraphsOrUserErrors) {
 // Damage inside messages that stays a message: every number of every field, changed.
 TEST(ImportHlo, ChangedNumbersAreVerifiedGraphsOrUserErrors) {
   std::mt19937_64 random(7);
-  const hlo::Module whole = parse_module(emit_hlo(all_kinds(), Dialect::xla), "module");
+  const hlo::Module whole = parse_module(emit_hlo(all_kinds(), HloDialect::xla), "module");
   for (int copy = 0; copy < 2000; ++copy) {
     hlo::Module module = whole;
     hlo::Computation& computation = *module.mutable_computations(

@@ -37,7 +37,7 @@ std::vector<std::string> printed(const std::vector<Port>& ports) {
 
 TEST(ModuleInterface, HasRolesNamesTypesAndAliasesInParameterOrder) {
   using Strings = std::vector<std::string>;
-  for (const Dialect dialect : {Dialect::xla, Dialect::neuron}) {
+  for (const HloDialect dialect : {HloDialect::xla, HloDialect::neuron}) {
     const ModuleInterface found = read_interface(emit_hlo(small_graph(), dialect), "module");
     EXPECT_EQ(printed(found.inputs), (Strings{"index s32[3]", "x bf16[3,2]"}));
     EXPECT_EQ(printed(found.states), (Strings{"first f32[4,2]", "second f32[4,2]"}));
@@ -48,7 +48,7 @@ TEST(ModuleInterface, HasRolesNamesTypesAndAliasesInParameterOrder) {
 }
 
 TEST(ModuleInterface, NamesStandInTheModuleAsARuntimeBindsThem) {
-  const hlo::Module module = parse_module(emit_hlo(small_graph(), Dialect::neuron), "module");
+  const hlo::Module module = parse_module(emit_hlo(small_graph(), HloDialect::neuron), "module");
   const hlo::Computation& entry = module.computations(module.computations_size() - 1);
   const std::vector<std::string> expected = {"index", "x", "first.must_alias_input",
                                              "second.must_alias_input", "weight.model.w"};
@@ -65,7 +65,7 @@ TEST(ModuleInterface, NamesStandInTheModuleAsARuntimeBindsThem) {
 }
 
 std::string refusal_after(const std::function<void(hlo::Module&, hlo::Computation&)>& change) {
-  hlo::Module module = parse_module(emit_hlo(small_graph(), Dialect::xla), "module");
+  hlo::Module module = parse_module(emit_hlo(small_graph(), HloDialect::xla), "module");
   hlo::Computation& entry = *module.mutable_computations(module.computations_size() - 1);
   change(module, entry);
   *module.mutable_host_program_shape() = entry.program_shape();
@@ -167,7 +167,7 @@ TEST(ModuleInterface, RefusesMoreMessagesThanAGraphCanHave) {
 }
 
 TEST(ModuleInterface, SurvivesDamage) {
-  expect_survives(emit_hlo(small_graph(), Dialect::xla), 3000, [](auto bytes) {
+  expect_survives(emit_hlo(small_graph(), HloDialect::xla), 3000, [](auto bytes) {
     read_interface({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, "a.pb");
   });
 }
