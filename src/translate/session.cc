@@ -100,9 +100,7 @@ Session::Phase& Session::phase(const std::string& name) {
   auto& loaded = phases_[name];
   if (loaded) return *loaded;
   auto made = std::make_unique<Phase>();
-  check(name != "logits" || has_logits_,
-        "this needs the scores of all ids, which the bundle's modules do not give: compile it with "
-        "--with-logits");
+  NG_CHECK(name != "logits" || has_logits_, "a caller did not ask has_logits()");
   made->executable = load_(name);
   const auto& inputs = made->executable->inputs();
   const auto& outputs = made->executable->outputs();
