@@ -31,9 +31,7 @@ Processors::Processors(GenerationOptions options)
   const auto is_eos = [&](const auto& word) {
     return word.size() == 1 && holds(options_.eos_token_id, word.front());
   };
-  const bool given = !words.empty();
   std::erase_if(words, is_eos);  // transformers leaves an end out of the bad words
-  check(!given || !words.empty(), "\"bad_words_ids\" holds nothing but ends of sequence");
   for (const auto& word : words) {
     if (word.size() == 1) always_banned_.push_back(word.front());
   }
