@@ -42,6 +42,9 @@ class Batches {
     const StaticSizes& sizes = session.sizes();
     if (sizes.slots == 0) return;
     together_ = sizes.slots;
+    check(session.has_logits(),
+          "the bundle's modules give no hidden states and no scores of all ids: compile the "
+          "checkpoint with --with-logits");
     check(in.source <= sizes.source, "{} source ids a row, the bundle's modules take {}", in.source,
           sizes.source);
     check(in.target <= sizes.target, "{} decoder ids a row, the bundle's modules take {}",
