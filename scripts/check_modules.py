@@ -89,15 +89,12 @@ class Case:
         self.draw(unit.options.interpreter)
 
     def draw(self, interpreter):
-        """Requests in calls of `generate` with options each, inputs of `forward`, and what is expected."""
+        """Windows of requests, inputs of `forward`, and what is expected."""
         rng, spec, compiled = self.rng, self.spec, self.compiled
-        self.calls = [
-            (["--batch", str(batch)], module_cases.driving_requests(rng, spec, compiled, batch))
-            for batch in compiled.batches
-        ]
-        self.calls.append(([], [module_cases.make_request(rng, spec, compiled, self.likely) for _ in range(REQUESTS)]))
+        self.windows = module_cases.driving_windows(rng, spec, compiled)
+        self.windows.append([module_cases.make_request(rng, spec, compiled, self.likely) for _ in range(REQUESTS)])
         self.beyond = list(module_cases.refused_requests(rng, spec, compiled, self.manifest["sizes"]["candidates"]))
-        self.expected = [self.answers(self.cpu, "cpu", requests, []) for _, requests in self.calls]
+        self.expected = self.answers(self.cpu, "cpu", self.windows, [])
         self.inputs, self.outputs = [], []
         if not compiled.with_logits:
             return
@@ -108,8 +105,9 @@ class Case:
             self.inputs.append(module_cases.forward_inputs(rng, spec, compiled))
             self.outputs.append(judge.forward(self.work / ("modules" if exact else "cpu"), self.inputs[-1], options))
 
-    def answers(self, binary, bundle, requests, options):
-        return [parse_answer(line) for line in binary.generate(self.work / bundle, requests, options)]
+    def answers(self, binary, bundle, windows, options):
+        lines = binary.generate_in_turn(self.work / bundle, windows, options)
+        return [list(map(parse_answer, window)) for window in lines]
 
     # --- judging ---
 
@@ -117,17 +115,14 @@ class Case:
         found = Found()
         try:
             self.judge_forward(bundle, found)
-            for number, ((batch, requests), expected) in enumerate(zip(self.calls, self.expected)):
-                last = number + 1 == len(self.calls)
-                beyond = self.beyond if last else []
-                asked = requests + [request for request, _ in beyond]
-                options = [*self.device, *batch, *self.stats()]
-                answers = self.answers(self.modules, bundle, asked, options)
-                self.note_executions(found)
-                for request, ours, theirs in zip(requests, answers, expected):
-                    self.judge_answer(request, ours, theirs, found)
-                for (request, numbers), answer in zip(beyond, answers[len(requests) :]):
-                    judge_refusal(numbers, answer, found)
+            windows = [*self.windows[:-1], self.windows[-1] + [request for request, _ in self.beyond]]
+            answers = self.answers(self.modules, bundle, windows, [*self.device, *self.stats()])
+            self.note_executions(found)
+            for requests, ours, theirs in zip(self.windows, answers, self.expected):
+                for one in zip(requests, ours, theirs):
+                    self.judge_answer(*one, found)
+            for (_, numbers), answer in zip(self.beyond, answers[-1][REQUESTS:]):
+                judge_refusal(numbers, answer, found)
         except BinaryFailed as error:
             found.wrong.append(str(error))
         return found

@@ -16,7 +16,8 @@ from binary import Binary, parse_answer
 from check_demo import TEST_PART, demo_requests
 
 MODEL = Path(__file__).resolve().parent.parent / "models/demo"
-SIZES = ["--batch", "1,8", "--beams", "4", "--source-lengths", "32,64,128", "--target-length", "128"]
+SIZES = ["--batch", "1,8", "--beams", "4", "--source-lengths", "32,64,128", "--target-length", "200"]
+LONGEST = 128  # tokens of a source: `translate` cuts longer texts by itself
 SEARCHES = (1, 4)
 
 
@@ -25,22 +26,23 @@ def sentences(count):
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     ids, texts = [], []
     for source, language in demo_requests(tokenizer, count):
-        if len(source) <= 128:
-            ids.append({"input_ids": source, "forced_bos_token_id": language, "max_length": 128})
+        if len(source) <= LONGEST:
+            ids.append({"input_ids": source, "forced_bos_token_id": language, "max_length": 200})
             text = tokenizer.decode(source, skip_special_tokens=True)
             codes = [tokenizer.convert_ids_to_tokens(one) for one in (source[0], language)]
             texts.append(json.dumps({"text": text, "from": codes[0], "to": codes[1]}))
-    return ids, texts
+    joined = " ".join(json.loads(text)["text"] for text in texts)[: 8 * LONGEST]
+    return ids, texts + [json.dumps(json.loads(texts[0]) | {"text": joined})]
 
 
-def outputs(binary, bundle, given, beams, device):
+def outputs(binary, bundle, given, beams, options):
     """Sequences of every sentence, and its translation."""
     ids, texts = given
-    lines = binary.generate(bundle, [request | {"num_beams": beams} for request in ids], device)
+    lines = binary.generate(bundle, [request | {"num_beams": beams} for request in ids], options)
     answers = [getattr(answer, "sequences", answer) for answer in map(parse_answer, lines)]
     asked = "".join(text + "\n" for text in texts)
-    options = ["--jsonl", "--beam", str(beams), "--max-source-tokens", "128", *device]
-    said = binary.run(["translate", str(bundle), *options], asked).splitlines()
+    cut = ["--max-source-tokens", str(LONGEST)] if binary.backend == "cpu" else []
+    said = binary.run(["translate", str(bundle), "--jsonl", "--beam", str(beams), *cut, *options], asked).splitlines()
     return answers, [json.loads(line)["translations"][0]["text"] for line in said]
 
 

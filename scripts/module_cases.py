@@ -46,14 +46,15 @@ class Compiled:
 
 def make_compiled(rng, spec):
     lengths = {integer(rng, 1, 40) for _ in range(integer(rng, 1, 3))}
+    dtype = pick(rng, ("f32", "bf16"), (7, 3))
     return Compiled(
         batches=pick(rng, ((1,), (2,), (1, 2), (1, 4), (1, 8), (3,), (1, 3, 8))),
         beams=min(integer(rng, 1, 5), max(1, (spec.config["vocab_size"] - 6) // 2)),
         sources=tuple(sorted({max(3, max(lengths))} | lengths)),
         target=integer(rng, 14, 40),
         topk=pick(rng, ("device", "host"), (7, 3)),
-        with_logits=chance(rng, 0.6),
-        dtype=pick(rng, ("f32", "bf16"), (7, 3)),
+        with_logits=dtype == "bf16" or chance(rng, 0.6),  # forward alone judges bf16
+        dtype=dtype,
     )
 
 
@@ -119,29 +120,30 @@ def forward_inputs(rng, spec, compiled):
 # --- requests with a purpose ---------------------------------------------------------------------
 
 
-def driving_requests(rng, spec, compiled, batch):
-    """Requests that, `batch` at a time, run every module of `batch` sentences: as many of each length,
-    whose searches all take as many steps, with a prompt that is longer than a step's rows."""
-    requests, lower = [], 0
-    for upper in compiled.sources:
-        length = pick(rng, (lower + 1, upper))
-        for penalty in (1.0, 0.8) if compiled.with_logits else (1.0,):
-            begin = prompt(rng, spec, 1, compiled.beams + 2)[0]
-            for _ in range(batch):
-                requests.append(
-                    {
-                        "input_ids": words(rng, spec, length).tolist(),
-                        "decoder_input_ids": begin,
-                        "num_beams": compiled.beams,
-                        "max_length": len(begin) + STEPS,
-                        "min_new_tokens": STEPS,
-                        "repetition_penalty": penalty,
-                        "no_repeat_ngram_size": 0,
-                        "forced_bos_token_id": None,
-                    }
-                )
-        lower = upper
-    return requests
+def driving_windows(rng, spec, compiled):
+    """Windows of requests that run every module: for each batch as many of each source length, whose
+    searches all take as many steps, with a prompt that is longer than a step's rows."""
+    windows = []
+    for batch in compiled.batches:
+        for lower, upper in zip((0, *compiled.sources), compiled.sources):
+            length = pick(rng, (lower + 1, upper))
+            for penalty in (1.0, 0.8) if compiled.with_logits else (1.0,):
+                begin = prompt(rng, spec, 1, compiled.beams + 2)[0]
+                same = driving_request(compiled, begin, penalty)
+                windows.append([same | {"input_ids": words(rng, spec, length).tolist()} for _ in range(batch)])
+    return windows
+
+
+def driving_request(compiled, begin, penalty):
+    return {
+        "decoder_input_ids": begin,
+        "num_beams": compiled.beams,
+        "max_length": len(begin) + STEPS,
+        "min_new_tokens": STEPS,
+        "repetition_penalty": penalty,
+        "no_repeat_ngram_size": 0,
+        "forced_bos_token_id": None,
+    }
 
 
 def refused_requests(rng, spec, compiled, candidates):
