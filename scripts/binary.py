@@ -3,6 +3,8 @@
 import json
 import os
 import subprocess
+import tempfile
+import threading
 from pathlib import Path
 
 from safetensors.numpy import load_file, save_file
@@ -31,6 +33,29 @@ class Binary:
             raise BinaryFailed(f"generate answered {len(answers)} lines to {len(requests)} requests")
         return answers
 
+    def generate_in_turn(self, model, windows, options=()):
+        """The lines of output for each window of requests, all of one process, which gets a window when it
+        has answered the one before: a window's requests run together, and with no others."""
+        answers = []
+        with tempfile.TemporaryFile("w+") as said:
+            process = self.start(["generate", str(model), "-", *options], said)
+            timer = threading.Timer(TIMEOUT, process.kill)
+            timer.start()
+            try:
+                for requests in windows:
+                    process.stdin.write("".join(json.dumps(request) + "\n" for request in requests))
+                    process.stdin.flush()
+                    answers.append([process.stdout.readline().rstrip("\n") for _ in requests])
+                process.stdin.close()
+            except BrokenPipeError:
+                pass
+            code = process.wait()
+            timer.cancel()
+            if code not in (0, 1) or len(answers) != len(windows) or not all(map(all, answers)):
+                said.seek(0)
+                raise BinaryFailed(f"generate exited with {code}: {said.read().strip()[-500:]}")
+        return answers
+
     def forward(self, model, inputs, options=()):
         """{encoder_last_hidden_state, logits} of one batch."""
         source, target = self.work / "inputs.safetensors", self.work / "outputs.safetensors"
@@ -39,9 +64,18 @@ class Binary:
         self.run(["forward", str(model), "--input", str(source), "--output", str(target), *options], "")
         return load_file(target)
 
-    def run(self, arguments, text):
-        command = [self.path, *arguments, "--target", self.backend, "--quiet"]
+    def start(self, arguments, said):
+        command, environment = self.call(arguments)
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=said, text=True)
+
+    def call(self, arguments):
+        """The command with its environment."""
         environment = os.environ | {"NEUROGLOT_HOME": str(self.work / "cache")}
+        return [self.path, *arguments, "--target", self.backend, "--quiet"], environment
+
+    def run(self, arguments, text):
+        command, environment = self.call(arguments)
         try:
             done = subprocess.run(command, input=text, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
         except subprocess.TimeoutExpired as error:

@@ -85,13 +85,12 @@ without_aslr() { if setarch -R true 2>/dev/null; then setarch -R "$@"; else "$@"
 
 python() { ".venv/$1/bin/python" "${@:2}"; }  # python ENVIRONMENT SCRIPT...
 
-# The decode step as HLO, and small graphs, run by each plugin that .venv/check holds.
-tracer_hlo() {
+# Small graphs run by each plugin that .venv/check holds, in each format that a plugin may be given.
+plugins() {
   local plugin format
   for plugin in .venv/check/lib/python3*/site-packages/{fastatomstruct_xla_cpu,xla_plugins/*}/*.so; do
-    part "tracer, HLO, $(basename "$plugin" .so)" build/release/hlo_decode "$plugin" models/demo
     for format in hlo mlir; do
-      part "PJRT, $format, $(basename "$plugin" .so)" build/release/pjrt_run "$plugin" $format
+      part "plugins, $format, $(basename "$plugin" .so)" build/release/pjrt_run "$plugin" $format
     done
   done
 }
@@ -122,7 +121,9 @@ run_check() {
   part "tokens, self-test" python check scripts/check_tokens.py --self-test --cases 240
   part "demo model, 1000 sentences" python check scripts/check_demo.py --sentences 1000
   part "tokenizer, all models" python check scripts/check_tokenizer.py
-  tracer_hlo
+  part "HLO" python check scripts/check_hlo.py --count 40 --plant
+  plugins
+  part "modules" python check scripts/check_modules.py --cases 12 --demo 20 --plant
 }
 
 speed() {  # float32 of 600M beside torch
@@ -143,7 +144,9 @@ run_full() {
   part "tokens, self-test" python check scripts/check_tokens.py --self-test --cases 250
   part "demo model, 1000 sentences" python check scripts/check_demo.py --sentences 1000
   part "tokenizer, all models" python check scripts/check_tokenizer.py
-  tracer_hlo
+  part "HLO" python check scripts/check_hlo.py --count 300 --plant
+  plugins
+  part "modules" python check scripts/check_modules.py --cases 200 --demo 200 --plant
   part "full size" python check scripts/check_size.py
   part "speed, 600M" speed
   part "build tokenizer benchmark" build release tokenizer_benchmark &&

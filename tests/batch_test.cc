@@ -128,6 +128,20 @@ TEST(Batch, AnErrorOfOneJobLeavesTheOthersTheirResults) {
   EXPECT_NE(jobs[1].error.find("fewer than the 4 beams"), std::string::npos) << jobs[1].error;
 }
 
+TEST(Batch, AJobWhoseForcedIdsLeaveTooFewSequencesIsRefusedAndTheOthersRun) {
+  const std::unique_ptr<Device> device = open_cpu({1});
+  Session session(tiny().phases(), *device);
+  GenerationOptions forced;
+  forced.num_beams = forced.num_return_sequences = 2;
+  forced.max_length = 2;
+  forced.forced_bos_token_id = 7;
+  std::mt19937_64 random(3);
+  std::vector<Job> jobs = {random_job(random), {{4, 5}, {}, BeamSearch(forced, {2}, 1111), ""}};
+  run_jobs(session, jobs, {});
+  EXPECT_EQ(jobs[0].error, "");
+  EXPECT_EQ(jobs[1].error, "num_return_sequences is 2, but only 1 sequences could be made");
+}
+
 TEST(Batch, AJobThatNeedsMoreMemoryThanThereIsIsRefusedAndTheOthersRun) {
   const std::unique_ptr<Device> device = open_cpu({1});
   Session session(tiny().phases(), *device);

@@ -256,5 +256,54 @@ TEST(Buckets, GreedyModulesTakePromptsAheadOfTheStepThatChooses) {
   expect_the_packed_tokens(options, 5, 0);
 }
 
+// A job whose prompt is longer than a step's rows.
+Job job_with_prompt(const GenerationOptions& options) {
+  return {{5, 6, 7}, {}, BeamSearch(options, {2, 11, 12, 13, 14, 15}, 1111), ""};
+}
+
+TEST(Buckets, LongPromptsOfSeveralSentencesAreOneRun) {
+  StaticTarget target(checked(small_options()));
+  GenerationOptions options;
+  options.max_length = 9;
+  std::vector<Job> jobs(3, job_with_prompt(options));
+  Session session(target.phases());
+  run_jobs(session, jobs, {});
+  EXPECT_EQ(target.executions.at("prefill-b3-s9-t12"), 1U);
+  EXPECT_FALSE(target.executions.contains("prefill-b1-s9-t12"));
+}
+
+TEST(Buckets, WithoutWholeRowsWhatNeedsThemIsRefusedWithBothNumbers) {
+  StaticOptions options = small_options();
+  options.with_logits = false;
+  StaticTarget target(checked(options));
+  GenerationOptions raising, banning;
+  raising.max_length = banning.max_length = 9;
+  raising.repetition_penalty = 0.8;
+  for (int32_t id = 100; id < 140; ++id) banning.suppress_tokens.push_back(id);
+  GenerationOptions plain;
+  plain.max_length = 9;
+  std::vector<Job> jobs = {job_with_prompt(raising), job_with_prompt(banning),
+                           job_with_prompt(plain)};
+  Session session(target.phases());
+  run_jobs(session, jobs, {});
+  EXPECT_THAT(jobs[0].error, HasSubstr("the scores of all 1111 ids"));
+  EXPECT_THAT(jobs[1].error, testing::ContainsRegex("the best 4[0-9] ids of a step"));
+  for (const size_t refused : {0, 1}) {
+    EXPECT_THAT(jobs[refused].error, HasSubstr("modules give the best 20: compile with"));
+  }
+  EXPECT_EQ(jobs[2].error, "");
+}
+
+TEST(Buckets, ForwardWithoutWholeRowsIsRefusedByName) {
+  StaticOptions options = small_options();
+  options.with_logits = false;
+  StaticTarget target(checked(options));
+  Session session(target.phases());
+  const ForwardInputs inputs{1, 2, 1, {5, 6}, {}, {2}};
+  const ForwardOutputs unread = {[](const Tensor&) {}, [](std::span<const float>) {}};
+  EXPECT_THAT(refusal([&] { forward(session, inputs, unread); }),
+              HasSubstr("compile the checkpoint with --with-logits"));
+}
+
 }  // namespace
 }  // namespace ng

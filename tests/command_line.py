@@ -232,12 +232,22 @@ class CommandLine(Demo):
         self.assertEqual((self.own / "once").read_bytes(), (self.own / "twice").read_bytes())
         told = json.loads(stats.read_text())
         self.assertEqual((len(told["generate_seconds"]), told["input_tokens"], told["output_tokens"]), (2, 3, 2))
+        self.assertIn("cpu (", told["device"])
         code, _, error = run("verify", self.bundle, "--sentences", 1, "--stats", stats)
         self.assertEqual(code, 0, error)
         self.assertIn("kernels: 1 of 1 sentences, ", error)
         told = json.loads(stats.read_text())
         self.assertGreater(told["generate_seconds"], 0)
         self.assertGreater(min(told["input_tokens"], told["peak_rss_bytes"], told["anonymous_bytes"]), 0)
+
+    def test_a_plugin_is_given_hlo_or_mlir(self):
+        self.assertEqual(run("compile", DEMO, "-o", self.own / "b", "--target", "pjrt", "--quiet", "--batch", 1,
+                             "--source-lengths", 8, "--target-length", 8)[0], 0)
+        for form, wanted in (("text", (1, "NEUROGLOT_PJRT_FORMAT=text: hlo or mlir")), ("mlir", (2, "/nonexistent"))):
+            code, _, error = run("generate", self.own / "b", "--device", "pjrt:/nonexistent", stdin=b"",
+                                 env={"NEUROGLOT_PJRT_FORMAT": form})
+            self.assertEqual(code, wanted[0], error)
+            self.assertIn(wanted[1], error)
 
     def test_help_says_what_a_command_takes(self):
         self.assertRegex(run("compile", "--help")[1].decode(), r"MODEL_DIR TEXT REQUIRED +checkpoint directory")
@@ -337,6 +347,8 @@ class CommandLine(Demo):
                  ({**good, "do_sample": False}, None), ({**good, "top_k": 5}, 'unknown field "top_k"'),
                  ("[" * 32 + "]" * 32, "must be a JSON object"), ("[" * 33 + "]" * 33, "deeper than 32"),
                  (all_but(8), None), (all_but(3), "fewer than the 4 beams"),
+                 ({**good, "max_length": 2, "num_beams": 2, "num_return_sequences": 2, "forced_bos_token_id": 8057},
+                  "only 1 sequences could be made"),
                  ({**good, "input_ids": [vocabulary]}, f"the vocabulary has {vocabulary}"),
                  ("", "is not valid JSON"), ('{"a": "\udcff\udcc0"}', "is not valid JSON"))
         lines = [case if isinstance(case, str) else json.dumps(case) for case, _ in cases]

@@ -1,4 +1,6 @@
 // Which backends are there?
+#include <cstdlib>
+
 #include "backends/backend.h"
 #include "backends/cpu/cpu.h"
 #include "backends/pjrt/pjrt.h"
@@ -8,8 +10,16 @@
 namespace ng {
 namespace {
 
+PjrtFormat wanted_format() {
+  const char* wanted = std::getenv("NEUROGLOT_PJRT_FORMAT");
+  if (wanted == nullptr) return PjrtFormat::any;
+  const std::string_view name = wanted;
+  check(name == "hlo" || name == "mlir", "NEUROGLOT_PJRT_FORMAT={}: hlo or mlir", shown(name));
+  return name == "hlo" ? PjrtFormat::hlo : PjrtFormat::mlir;
+}
+
 std::unique_ptr<Device> open_plugin(const DeviceOptions& options) {
-  return open_pjrt({options.plugin, PjrtFormat::any});
+  return open_pjrt({options.plugin, wanted_format()});
 }
 
 constexpr Backend kBackends[] = {

@@ -123,6 +123,7 @@ constexpr const char* kEnvironment =
     "  NEUROGLOT_HOME  cache of compiled models (else $XDG_CACHE_HOME/neuroglot, "
     "~/.cache/neuroglot)\n"
     "  NEUROGLOT_ISA   kernels to use: generic, avx2 or avx512 (else the best there is)\n"
+    "  NEUROGLOT_PJRT_FORMAT  what a PJRT plugin is given: hlo or mlir (else what it knows)\n"
     "Exit codes: 0 ok, 1 input or usage, 2 device, 3 verification found a difference, 70 our bug";
 
 bool takes(const OptionRow& option, const CommandRow& command) {

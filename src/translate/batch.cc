@@ -120,6 +120,17 @@ class Running {
   size_t choosing_ = 0;  // the last rows of pending_: those whose scores are wanted
 };
 
+// Why a search that is done has no results, "" if it has.
+std::string missing_results(const BeamSearch& search) {
+  try {
+    search.results();
+    return "";
+  } catch (const Error& error) {
+    if (error.kind() != Error::Kind::User) throw;
+    return error.what();
+  }
+}
+
 class Batch {
  public:
   Batch(Session& session, std::vector<Job>& jobs, const BatchOptions& options)
@@ -136,7 +147,9 @@ class Batch {
       choose(false);
       choose(true);
       std::erase_if(running_, [](const auto& running) {
-        return running->done() || !running->job().error.empty();
+        Job& job = running->job();
+        if (running->done() && job.error.empty()) job.error = missing_results(job.search);
+        return running->done() || !job.error.empty();
       });
     }
   }
@@ -177,6 +190,19 @@ std::string beyond_sizes(const StaticSizes& sizes, const Job& job) {
                        kAdvice);
   }
   return "";
+}
+
+// Why the modules of a static target that give no whole rows cannot run the step.
+std::string without_logits(const Session& session, const StepNeeds& needs) {
+  const int64_t given = session.sizes().candidates;
+  std::string needed = fmt::format("the best {} ids of a step", needs.k);
+  if (needs.full_row) {
+    needed = fmt::format("the scores of all {} ids, for a repetition_penalty below 1",
+                         session.vocabulary());
+  }
+  const std::string best = given > 0 ? fmt::format("best {}", given) : "best";
+  return fmt::format("needs {}; the bundle's modules give the {}: compile with --with-logits",
+                     needed, best);
 }
 
 // What a job may come to need at most.
@@ -239,15 +265,22 @@ void Batch::start(std::span<Job* const> jobs) {
   }
 }
 
+// Sentences of a static target together, which is one run of a module; where memory follows the
+// request one at a time, so that a step's activations stay small.
 void Batch::prefill() {
-  for (const auto& running : running_) {
-    while (!running->done() && running->prefill() > 0) {
-      std::vector<DecodeRow> rows;
-      StepResult ignored;
+  for (;;) {
+    std::vector<Running*> parts;
+    std::vector<DecodeRow> rows;
+    for (const auto& running : running_) {
+      if (running->done() || running->prefill() == 0) continue;
+      if (!parts.empty() && session_.sizes().slots == 0) break;
+      parts.push_back(running.get());
       running->take_prefill(rows);
-      session_.step(rows, Wanted::nothing, 0, ignored);
-      running->drop_prefill();
     }
+    if (parts.empty()) return;
+    StepResult ignored;
+    session_.step(rows, Wanted::nothing, 0, ignored);
+    for (Running* running : parts) running->drop_prefill();
   }
 }
 
@@ -271,10 +304,7 @@ void Batch::choose(bool full_rows) {
   if (parts.empty()) return;
   if (full_rows && !session_.has_logits()) {
     for (auto& [running, first] : parts) {
-      running->job().error = fmt::format(
-          "its settings (a repetition_penalty below 1, more than {} candidates) need the scores of "
-          "all ids: compile the checkpoint with --with-logits",
-          session_.sizes().candidates);
+      running->job().error = without_logits(session_, running->job().search.next());
     }
     return;
   }

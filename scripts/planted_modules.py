@@ -1,0 +1,119 @@
+"""Which faults in a bundle's modules does check_modules.py have to notice?
+
+Each changes the HLO of a copy of a bundle and hashes its files anew, so that nothing but the results,
+or a reader's own rules, can tell.
+"""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from google.protobuf import descriptor_pb2, message_factory
+
+PROTO = Path(__file__).resolve().parent.parent / "src/backends/xla/hlo.proto"
+
+
+def module_class():
+    """The message ng.hlo.Module."""
+    with tempfile.NamedTemporaryFile() as file:
+        subprocess.run(["protoc", f"-I{PROTO.parent}", f"--descriptor_set_out={file.name}", PROTO], check=True)
+        files = descriptor_pb2.FileDescriptorSet.FromString(Path(file.name).read_bytes()).file
+    return message_factory.GetMessages(files)["ng.hlo.Module"]
+
+
+def entry(module):
+    return next(one for one in module.computations if one.id == module.entry_computation_id)
+
+
+def mask_one_too_long(module):
+    """Attention reads the key behind the last."""
+    masks = [i for i in entry(module).instructions if i.opcode == b"compare" and len(i.shape.dimensions) == 4]
+    for instruction in masks:
+        instruction.comparison_direction = b"LE"
+    return bool(masks)
+
+
+def history_mask_only(module):
+    """The same where a row reads the tokens before it, not the source."""
+    if module.name.startswith(b"encode"):
+        return False
+    masks = [i for i in entry(module).instructions if i.opcode == b"compare" and len(i.shape.dimensions) == 4]
+    masks[0].comparison_direction = b"LE"
+    return True
+
+
+def wrong_slot(module):
+    """Sentences read the last slot: a clamp from above becomes one from below."""
+    names = list(entry(module).program_shape.parameter_names)
+    if b"slot" not in names:
+        return False
+    reached = {i.id for i in entry(module).instructions if i.opcode == b"parameter" and i.name == b"p%d" % names.index(b"slot")}
+    for instruction in entry(module).instructions:
+        if instruction.opcode in (b"maximum", b"minimum") and reached & set(instruction.operand_ids):
+            reached.add(instruction.id)
+            instruction.opcode = b"maximum"
+    return len(reached) > 1
+
+
+def states_crosswise(module):
+    """The first two states, keys and values of a layer, are given back in each other's place."""
+    if len(module.input_output_alias.entries) < 2:
+        return False
+    operands = entry(module).instructions[-1].operand_ids
+    a, b = (one.output_shape_index[0] for one in module.input_output_alias.entries[:2])
+    operands[a], operands[b] = operands[b], operands[a]
+    return True
+
+
+def aliases_swapped(module):
+    """Two outputs take each other's memory."""
+    entries = module.input_output_alias.entries
+    if len(entries) < 2:
+        return False
+    a, b = entries[0], entries[1]
+    a.parameter_number, b.parameter_number = b.parameter_number, a.parameter_number
+    return True
+
+
+def worst_for_best(module):
+    """Candidates are sorted the wrong way."""
+    changed = False
+    for computation in module.computations:
+        for instruction in computation.instructions:
+            if instruction.opcode == b"compare" and instruction.comparison_direction == b"GT":
+                instruction.comparison_direction = b"LT"
+                changed = True
+    return changed
+
+
+FAULTS = {
+    "a mask one too long": mask_one_too_long,
+    "a mask of the history one too long": history_mask_only,
+    "a wrong slot": wrong_slot,
+    "keys and values crosswise": states_crosswise,
+    "two aliases swapped": aliases_swapped,
+    "the worst for the best": worst_for_best,
+}
+
+
+def plant(fault, bundle, place):
+    """A copy of `bundle` at `place` with the fault in every module that can have it; how many could."""
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(bundle, place)
+    manifest = json.loads((place / "manifest.json").read_text())
+    planted, module = 0, module_class()()
+    for path in sorted(place.glob("hlo/*.pb")):
+        module.ParseFromString(path.read_bytes())
+        if not fault(module):
+            continue
+        planted += 1
+        data = module.SerializeToString(deterministic=True)
+        path.write_bytes(data)
+        manifest["files"][f"hlo/{path.name}"] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    text = json.dumps(manifest, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    (place / "manifest.json").write_text(text)
+    (place / "manifest.sha256").write_text(hashlib.sha256(text.encode()).hexdigest() + "  manifest.json\n")
+    return planted
