@@ -238,6 +238,8 @@ def run_all(options):
                 print(f"bundle {unit.name}, {unit.format}, {Path(unit.plugin).name}: {facts}", flush=True)
             for wrong in found.wrong[:8]:
                 print(f"  {wrong[:1500]}", flush=True)
+            if (passed + failed) % 10 == 0:
+                print(f"{passed + failed} bundles, {failed} failed", file=sys.stderr, flush=True)
     few = left_out <= LEFT_OUT * compared
     print(
         f"{modules} modules ran; {compared} requests compared in float32, {left_out} left out as too close to call"
