@@ -67,11 +67,17 @@ void HostResults::copy_rows(const std::string& name, const Rows& rows, const Arg
   std::memcpy(to.data + rows.to * bytes, from, rows.count * bytes);
 }
 
-void HostResults::candidates_of_row(const Rows& rows, const Argument& scores,
+void HostResults::candidates_of_row(const Rows& rows, int64_t vocabulary, const Argument& scores,
                                     const Argument& ids) const {
-  best(reinterpret_cast<const float*>(row("scores", rows.from)),
-       reinterpret_cast<const int32_t*>(row("ids", rows.from)),
-       static_cast<size_t>(results_.at("scores").type.size(1)), rows, scores, ids);
+  const auto* found = reinterpret_cast<const int32_t*>(row("ids", rows.from));
+  const auto n = static_cast<size_t>(results_.at("scores").type.size(1));
+  for (size_t i = 0; i < n; ++i) {
+    if (found[i] >= 0 && found[i] < vocabulary) continue;
+    throw Error(Error::Kind::Device,
+                fmt::format("the device gave id {} as a candidate, the vocabulary has {} ids",
+                            found[i], vocabulary));
+  }
+  best(reinterpret_cast<const float*>(row("scores", rows.from)), found, n, rows, scores, ids);
 }
 
 void HostResults::best_of_logits(const Rows& rows, const Argument& scores,

@@ -38,8 +38,10 @@ class HostResults {
 
   void copy_rows(const std::string& name, const Rows& rows, const Argument& to) const;
   // The first k of "scores" and "ids", where k is what `scores` takes, greater scores first and
-  // among equals the lower id first.
-  void candidates_of_row(const Rows& rows, const Argument& scores, const Argument& ids) const;
+  // among equals the lower id first. An id that is not below `vocabulary` is the device's mistake:
+  // Device.
+  void candidates_of_row(const Rows& rows, int64_t vocabulary, const Argument& scores,
+                         const Argument& ids) const;
   // The same from whole rows of output "logits".
   void best_of_logits(const Rows& rows, const Argument& scores, const Argument& ids) const;
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/error.h"
+
 namespace ng {
 namespace {
 
@@ -31,10 +33,23 @@ TEST(HostResults, CandidatesComeBestFirstAndAmongEqualsTheLowerIdFirst) {
   fill<float>(results.argument({"scores", f32({2, 4})}), {1, 3, 3, 2, 7, 7, 7, 7});
   fill<int32_t>(results.argument({"ids", s32({2, 4})}), {4, 9, 5, 1, 8, 6, 7, 5});
   Answer answer;
-  results.candidates_of_row({0, 1, 1}, answer.to_scores, answer.to_ids);
-  results.candidates_of_row({1, 0, 1}, answer.to_scores, answer.to_ids);
+  results.candidates_of_row({0, 1, 1}, 10, answer.to_scores, answer.to_ids);
+  results.candidates_of_row({1, 0, 1}, 10, answer.to_scores, answer.to_ids);
   EXPECT_THAT(answer.scores, ElementsAre(7, 7, 7, 3, 3, 2));
   EXPECT_THAT(answer.ids, ElementsAre(5, 6, 7, 5, 9, 1));
+}
+
+TEST(HostResults, AnIdThatTheVocabularyLacksIsTheDevicesMistake) {
+  HostResults results;
+  fill<float>(results.argument({"scores", f32({1, 3})}), {3, 2, 1});
+  fill<int32_t>(results.argument({"ids", s32({1, 3})}), {4, 10, 5});
+  Answer answer;
+  try {
+    results.candidates_of_row({0, 0, 1}, 10, answer.to_scores, answer.to_ids);
+    ADD_FAILURE() << "was accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), Error::Kind::Device);
+  }
 }
 
 TEST(HostResults, WholeRowsGiveTheSameOrder) {

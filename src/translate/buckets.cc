@@ -299,7 +299,7 @@ void Steps::give(const Placed& placed, const HostResults& results,
       if (host_candidates_) {
         results.best_of_logits(one, outputs[0], outputs[1]);
       } else {
-        results.candidates_of_row(one, outputs[0], outputs[1]);
+        results.candidates_of_row(one, sizes_.vocabulary, outputs[0], outputs[1]);
       }
     } else {
       results.copy_rows("logits", one, outputs[0]);
