@@ -213,7 +213,7 @@ TEST(Cache, TheBundleUsedLongestAgoMakesRoomUnlessItIsInUse) {
   const Path second = cache.get(DType::bf16, 10 * size).path;
   EXPECT_EQ(cache_entries().size(), 2U);
   EXPECT_EQ(cache_entries()[0].path, second);
-  EXPECT_EQ(cache_entries()[0].model, std::filesystem::canonical(cache.model));
+  EXPECT_EQ(cache_entries()[0].label, std::filesystem::canonical(cache.model));
   old(first);
   Json config = tiny_config();
   config["max_length"] = 1;
