@@ -21,10 +21,20 @@ void report(const GuardReport& report) {
   static_cast<void>(ignored);  // nobody is there: nobody wants to know
 }
 
+// When memory is short, the kernel ends the program and what it starts, not us or the guard.
+void prefer_for_out_of_memory() {
+  const int fd = ::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  const ssize_t ignored = ::write(fd, "500", 3);
+  static_cast<void>(ignored);
+  ::close(fd);
+}
+
 [[noreturn]] void start(const GuardPlan& plan, pid_t guard) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // the guard has one thread: its end is the process's end
   if (::getppid() != guard) ::_exit(127);
   ::setpgid(0, 0);
+  prefer_for_out_of_memory();
   struct sigaction standard = {};
   standard.sa_handler = SIG_DFL;
   for (int signal = 1; signal < NSIG; ++signal) ::sigaction(signal, &standard, nullptr);

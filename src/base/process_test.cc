@@ -129,6 +129,10 @@ TEST(Process, GivesDefaultSignalsAndNoDescriptorOfOurs) {
   EXPECT_THAT(ended.output, HasSubstr("0 1 2 3 SigIgn:\t0000000000000000"));  // 3: of ls
 }
 
+TEST(Process, TheKernelWouldEndItBeforeUs) {
+  EXPECT_EQ(run_process(shell("cat /proc/self/oom_score_adj")).output, "500\n");
+}
+
 TEST(Process, ATimeoutEndsAllThatWasStarted) {
   const std::string mark = new_mark();
   Command command = shell(tree(mark));
