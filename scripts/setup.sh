@@ -5,10 +5,10 @@
 # Quick when nothing is missing. Takes nothing but Debian packages.
 set -eu
 
-build='ccache cmake g++-12 git libcli11-dev libfmt-dev libgmock-dev libgtest-dev libssl-dev make
-  ninja-build nlohmann-json3-dev'
+build='ccache cmake g++-12 git libcli11-dev libfmt-dev libgmock-dev libgtest-dev libprotobuf-dev
+  libssl-dev make ninja-build nlohmann-json3-dev protobuf-compiler'
 checks='clang-14 clang-format-14 clang-tidy-14 debootstrap libbenchmark-dev libclang-rt-14-dev
-  libprotobuf-dev llvm-14 protobuf-compiler python3 python3-venv xz-utils'
+  llvm-14 python3 python3-venv xz-utils'
 
 case "${1:-all}" in
   build) packages=$build ;;

@@ -192,14 +192,15 @@ bool is_weight_dtype(DType dtype) { return dtype == DType::f32 || dtype == DType
 
 Type infer_dot(const Site& site) {
   const Type &a = site.in(0), &b = site.in(1);
-  site.needs_dtype(a, DType::f32);
   site.rule("D1", is_weight_dtype(b.dtype), "{} is no matrix type", to_string(b));
+  site.rule("D1", a.dtype == DType::f32 || (a.dtype == DType::bf16 && b.dtype == DType::bf16),
+            "{} with {}", to_string(a), to_string(b));
   site.rule("D2", a.rank() >= 2 && a.rank() == b.rank(), "ranks {} and {}", a.rank(), b.rank());
   const auto last = static_cast<size_t>(a.rank() - 1);
   for (size_t i = 0; i <= last; ++i) {
     site.rule("D2", i == last - 1 || a.shape[i] == b.shape[i], "axis {} differs", i);
   }
-  Type to = a;
+  Type to{DType::f32, a.shape};
   to.shape[last] = b.shape[last - 1];
   return to;
 }

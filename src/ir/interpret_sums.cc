@@ -106,7 +106,9 @@ void multiply(const float* a, int64_t rows, const Matrix& b, float* out, ThreadP
 }
 
 Results evaluate_dot(const Evaluation& e) {
-  const Elements<float> a(e.in[0]);
+  const Type wide{DType::f32, e.in[0].type.shape};
+  const Tensor widened = evaluate_convert({e.node, e.in.first(1), {wide}, e.threads})[0];
+  const Elements<float> a(widened);
   const Type &left = e.in[0].type, &right = e.in[1].type;
   const int64_t m = left.size(-2), k = left.size(-1), n = right.size(-2);
   const size_t bytes = static_cast<size_t>(n * k) * byte_size(right.dtype);

@@ -57,6 +57,8 @@ TEST(Interpret, DotWidensABf16Matrix) {
   Random random(8);
   const Tensor a = random_f32(random, {3, 20}), b = to_bf16(random_f32(random, {18, 20}));
   EXPECT_TRUE(same_bytes(product(a, unaligned(b)), product(a, widened(b))));
+  const Tensor half = to_bf16(a);
+  EXPECT_TRUE(same_bytes(product(unaligned(half), b), product(widened(half), widened(b))));
 }
 
 TEST(Interpret, ReduceSumKeepsSixteenLanesAndTheTree) {

@@ -49,18 +49,6 @@ bool is_plain(double number) {
   return std::isfinite(number) && !(number == 0 && std::signbit(number));
 }
 
-// V5, by hand because no product of some of a hostile shape's sizes may overflow.
-bool is_bounded(const Type& type) {
-  int64_t bytes = static_cast<int64_t>(byte_size(type.dtype));
-  for (const Dim& dim : type.shape) {
-    if (dim.size < 0 || dim.size > kDimLimit) return false;
-    const int64_t factor = std::max<int64_t>(dim.size, 1);
-    if (bytes > kByteLimit / factor) return false;
-    bytes *= factor;
-  }
-  return type.rank() <= 4;
-}
-
 void check_node(const Graph& graph, const Node& node) {
   for (const Type& type : node.types) {
     check(is_bounded(type), "{} breaks rule V5", to_string(type));
@@ -132,6 +120,18 @@ void check_counts(const Graph& graph) {  // V4
 }
 
 }  // namespace
+
+// By hand because no product of some of a hostile shape's sizes may overflow.
+bool is_bounded(const Type& type) {
+  int64_t bytes = static_cast<int64_t>(byte_size(type.dtype));
+  for (const Dim& dim : type.shape) {
+    if (dim.size < 0 || dim.size > kDimLimit) return false;
+    const int64_t factor = std::max<int64_t>(dim.size, 1);
+    if (bytes > kByteLimit / factor) return false;
+    bytes *= factor;
+  }
+  return type.rank() <= 4;
+}
 
 void verify(const Graph& graph) {
   check(graph.nodes().size() <= kNodeLimit, "graph {} has {} nodes and breaks rule V5",

@@ -17,5 +17,6 @@ namespace ng {
 void verify(const Graph& graph);
 
 inline constexpr size_t kNodeLimit = 100'000;
+bool is_bounded(const Type& type);  // V5
 
 }  // namespace ng

@@ -1,0 +1,27 @@
+// What does a module take and give? What a device needs to bind buffers to it.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "backends/backend.h"
+
+namespace ng {
+
+// By the names of the graph. Parameters are numbered through inputs, states and weights, in this
+// order; outputs are the elements of the root's tuple. A runtime that binds by name finds them as
+// module_name() (legal.h) says; outputs have their own names.
+struct ModuleInterface {
+  std::vector<Port> inputs, states, weights, outputs;
+  struct Alias {
+    size_t output = 0, parameter = 0;
+    bool operator==(const Alias&) const = default;
+  };
+  std::vector<Alias> aliases;  // one a state, in the order of outputs: types and names are equal
+};
+
+// Of what emit_hlo() wrote. Bounded and hostile-proof: what does not add up is a User error that
+// names `what`. Only the entry computation's two ends are read; import_hlo() looks at everything.
+ModuleInterface read_interface(std::string_view hlo, std::string_view what);
+
+}  // namespace ng
