@@ -42,6 +42,7 @@ int generate_command(const Options& options);
 int forward_command(const Options& options);
 int verify_command(const Options& options);
 int inspect_command(const Options& options);
+int analyze_command(const Options& options);
 int tokenize_command(const Options& options);
 int detokenize_command(const Options& options);
 int languages_command(const Options& options);

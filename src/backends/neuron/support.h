@@ -31,6 +31,8 @@ struct SupportRow {
 std::span<const SupportRow> support_table();  // in the order of op_table()
 inline const SupportRow& support(Op op) { return support_table()[static_cast<size_t>(op)]; }
 
+inline constexpr std::string_view kSupportVersion = "2.27";  // of neuronx-cc, in SDK 2.32
+
 // Why the target's compiler does not take the node of a legal graph (backends/xla/legal.h), "" if
 // nothing is known against it. XLA ("pjrt") takes whatever is legal.
 std::string objection(std::string_view target, const Graph& graph, uint32_t node);

@@ -5,10 +5,12 @@
 namespace ng {
 namespace {
 
+constexpr double kGiB = 0x1p30;
+
 constexpr NeuronTarget kTargets[] = {
-    {"inf2", "NeuronCore-v2", 2, 1, 1},
-    {"trn1", "NeuronCore-v2", 2, 1, 1},
-    {"trn2", "NeuronCore-v3", 8, 2, 2},
+    {"inf2", "NeuronCore-v2", 2, 1, 1, 32 * kGiB, 820 * kGiB, 190e12},
+    {"trn1", "NeuronCore-v2", 2, 1, 1, 32 * kGiB, 820 * kGiB, 190e12},
+    {"trn2", "NeuronCore-v3", 8, 2, 2, 96 * kGiB, 2.9e12, 667e12},
 };
 
 }  // namespace

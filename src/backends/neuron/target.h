@@ -12,6 +12,12 @@ struct NeuronTarget {
   int cores;         // physical, of a chip
   int largest_lnc;   // physical cores that may make one logical core
   int standard_lnc;  // what neuronx-cc takes unless told
+  // Of a chip, whose cores share it evenly.
+  double hbm_bytes, hbm_bytes_per_second;
+  double flops_per_second;  // of bf16 products
+
+  // What a logical core has of something that the chip has.
+  double share(double of_chip) const { return of_chip * standard_lnc / cores; }
 };
 
 // Unknown names, and inf1: User, saying why and which is nearest.
