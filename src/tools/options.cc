@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "base/error.h"
+#include "compile/plan_buckets.h"
 #include "translate/generate_request.h"
 
 namespace ng {
@@ -85,6 +86,14 @@ const OptionRow kOptions[] = {
      "whose rules for blanks and unknown characters"},
     {"--special", "", &Options::special, "tokenize detokenize",
      "special tokens inside the text count as such; detokenize: keep them"},
+    {"--lengths", "FILE", &Options::lengths, "plan-buckets",
+     "tokens of each source, </s> and the language included: a number a line"},
+    {"--text", "FILE", &Options::text, "plan-buckets", "sources themselves, one a line"},
+    {"--model", "MODEL", &Options::model, "plan-buckets",
+     "BUNDLE or MODEL_DIR whose tokenizer counts the tokens of --text"},
+    {"--graphs", "N", &Options::graphs, "plan-buckets", "lengths at most", 1, kMostGraphs},
+    {"--max", "N", &Options::max_source_tokens, "plan-buckets",
+     "the longest length; longer sources are cut in pieces", kShortestSource, kMostSourceIds},
     {"--shape", "NAME", &Options::shape, "make-checkpoint",
      "whose sizes, such as nllb-200-distilled-600M; or tiny"},
     {"--format", "bin|safetensors", &Options::format, "make-checkpoint", "kind of weight files"},
@@ -93,7 +102,7 @@ const OptionRow kOptions[] = {
     {"--seed", "S", &Options::seed, "make-checkpoint", "of the random weights"},
 };
 
-enum class Takes { checkpoint, model, model_and_files, output, action, optional_model };
+enum class Takes { checkpoint, model, model_and_files, output, action, optional_model, nothing };
 
 struct CommandRow {
   const char* name;
@@ -113,6 +122,8 @@ constexpr CommandRow kCommands[] = {
     {"inspect", inspect_command, Takes::model, true, "sizes, costs and graphs of a model"},
     {"analyze", analyze_command, Takes::checkpoint, false,
      "what a model will take on AWS Neuron: operators, memory, time"},
+    {"plan-buckets", plan_buckets_command, Takes::nothing, false,
+     "source lengths that pad real sources least"},
     {"tokenize", tokenize_command, Takes::model_and_files, true, "text → token ids, line by line"},
     {"detokenize", detokenize_command, Takes::model_and_files, true, "token ids → text"},
     {"languages", languages_command, Takes::optional_model, true, "languages and their codes"},
@@ -192,6 +203,7 @@ void add_positionals(CLI::App& app, Options& options, Takes kind) {
     case Takes::output:
       app.add_option("OUT", options.output, "directory to make")->required();
       break;
+    case Takes::nothing: break;
     case Takes::action:
       app.add_option("ACTION", options.action, "list or clear")
           ->check(CLI::IsMember({"list", "clear"}));
