@@ -2,18 +2,22 @@
 #include "translate/buckets.h"
 
 #include <fmt/ranges.h>
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include "backends/cpu/cpu.h"
 #include "base/error.h"
+#include "base/refusal_for_test.h"
 #include "compile/static_modules.h"
 #include "ir/text.h"
 #include "static_device_for_test.h"
 #include "tiny_model.h"
 #include "translate/batch.h"
+#include "translate/forward.h"
 
 namespace ng {
 namespace {
+
+using testing::HasSubstr;
 
 Model tiny_model() {
   Model model;
@@ -172,6 +176,77 @@ TEST(Buckets, TheHostFindsTheBestInWholeRows) {
   StaticOptions options = small_options();
   options.device_candidates = false;
   expect_the_packed_tokens(options, 6, 0);
+}
+
+std::string error_of_job(Session& session, std::vector<int32_t> source,
+                         const GenerationOptions& options) {
+  std::vector<Job> jobs = {{std::move(source), {}, BeamSearch(options, {2}, 1111), ""}};
+  run_jobs(session, jobs, {});
+  return jobs[0].error;
+}
+
+TEST(Buckets, WhatTheModulesAreTooSmallForIsAnErrorOfTheJobThatNamesBothNumbers) {
+  StaticOptions small = small_options();
+  small.with_logits = false;
+  StaticTarget target(checked(small));
+  Session session(target.phases());
+  GenerationOptions options;
+  options.max_length = 12;
+  options.eos_token_id = {2};
+  EXPECT_EQ(error_of_job(session, std::vector<int32_t>(9, 5), options), "");
+  EXPECT_THAT(error_of_job(session, std::vector<int32_t>(10, 5), options),
+              HasSubstr("10 source ids, the bundle's modules take 9"));
+  options.num_beams = 4;
+  EXPECT_THAT(error_of_job(session, {5}, options),
+              HasSubstr("num_beams 4, the bundle's modules take 3"));
+  options.num_beams = 3;
+  options.max_length = 13;
+  EXPECT_THAT(error_of_job(session, {5}, options),
+              HasSubstr("max_length 13, the bundle's modules take 12"));
+  options.max_length = 12;
+  options.repetition_penalty = 0.8;
+  EXPECT_THAT(error_of_job(session, {5}, options), HasSubstr("--with-logits"));
+}
+
+TEST(Buckets, ForwardGivesThePackedStatesAndScoresOfMoreRowsThanSlots) {
+  const PackedTarget packed;
+  StaticTarget target(checked(small_options()));
+  Session reference(packed.phases(), *packed.device), session(target.phases());
+  ForwardInputs in = {5, 7, 9, {}, {}, {}};
+  std::mt19937 random(4);
+  for (int64_t i = 0; i < in.batch * in.source; ++i) {
+    in.input_ids.push_back(static_cast<int32_t>(random() % 1111));
+    in.attention_mask.push_back(i % in.source == 0 || random() % 4 > 0 ? 1 : 0);
+  }
+  for (int64_t i = 0; i < in.batch * in.target; ++i) {
+    in.decoder_input_ids.push_back(static_cast<int32_t>(random() % 1111));
+  }
+  std::vector<float> values[2];
+  Session* sessions[] = {&reference, &session};
+  for (int i = 0; i < 2; ++i) {
+    std::vector<float>& to = values[i];
+    const auto add = [&](std::span<const float> more) {
+      to.insert(to.end(), more.begin(), more.end());
+    };
+    forward(*sessions[i], in,
+            {[&](const Tensor& hidden) {
+               add({reinterpret_cast<const float*>(hidden.data.data()),
+                    hidden.data.size() / sizeof(float)});
+             },
+             add});
+  }
+  ASSERT_EQ(values[0].size(), values[1].size());
+  for (size_t i = 0; i < values[0].size(); ++i) ASSERT_NEAR(values[0][i], values[1][i], 2e-5) << i;
+}
+
+TEST(Buckets, ModulesThatDoNotFitTheirBundleAreRefused) {
+  StaticTarget target(checked(small_options()));
+  StaticPhases phases = target.phases();
+  target.sizes.candidates += 1;
+  Session session(std::move(phases));
+  GenerationOptions options;
+  options.max_length = 5;
+  EXPECT_THAT(refusal([&] { error_of_job(session, {5}, options); }), HasSubstr("does not give"));
 }
 
 TEST(Buckets, GreedyModulesTakePromptsAheadOfTheStepThatChooses) {

@@ -194,11 +194,11 @@ class Verify(Demo):
             for command in (("verify", hostile), ("inspect", hostile, "--check")):
                 self.assertEqual(run(*command)[0], 1, change)
         other = self.own / "manifest.json"  # of another version: no damage
-        (other / "manifest.json").write_text(json.dumps({**manifest, "version": 2}))
+        (other / "manifest.json").write_text(json.dumps({**manifest, "version": 1}))
         for command in (("verify", other), ("inspect", other, "--check")):
             code, _, error = run(*command)
             self.assertEqual(code, 1)
-            self.assertIn("version 2", error)
+            self.assertIn("version 1", error)
 
     def test_inspect_check_finds_one_changed_byte(self):
         bundle = self.own / "bundle"

@@ -206,7 +206,7 @@ class Lines(Demo):
             times = () if repeat is None else ("--repeat", repeat, "--warmup", 1)
             self.translate(lines, "--stats", self.own / "stats", *times)
             stats = json.loads((self.own / "stats").read_text())
-            self.assertEqual(set(stats), {"load_seconds", "tokenize_seconds", "generate_seconds", "input_tokens",
+            self.assertEqual(set(stats), {"device", "load_seconds", "tokenize_seconds", "generate_seconds", "input_tokens",
                                           "output_tokens", "peak_rss_bytes", "anonymous_bytes"})
             for key in ("tokenize_seconds", "generate_seconds"):
                 self.assertEqual(len(stats[key]) if repeat else type(stats[key]), repeat or float)

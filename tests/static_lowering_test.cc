@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <optional>
 
 #include "base/error.h"
 #include "ir/verify.h"
@@ -97,32 +98,41 @@ std::vector<float> rows_of(const Tensor& matrix, int64_t first, int64_t count) {
   return {all.begin() + first * d, all.begin() + (first + count) * d};
 }
 
-TEST(StaticLowering, EncodersFillTheSlotsAsThePackedEncoderDoes) {
-  const std::vector<int64_t> lengths = {5, 3}, slots = {2, 0};
-  constexpr int64_t kRows = 5;
+// Sentences of these lengths in these slots: packed without padding, and in kRows places each.
+struct Encoded {
+  static constexpr int64_t kRows = 5;
+  std::vector<int64_t> lengths = {5, 3}, slots = {2, 0};
   Named32 packed, padded;
-  int32_t token = 11, first = 0;
-  for (size_t s = 0; s < lengths.size(); ++s) {
-    for (int64_t i = 0; i < kRows; ++i) {
-      const auto at = static_cast<int32_t>(slots[s] * kSource + i);
-      const bool real = i < lengths[s];
-      const int32_t id = real ? token += 37 : 1, position = real ? static_cast<int32_t>(2 + i) : 1;
-      for (Named32* in : {&packed, &padded}) {
-        if (in == &packed && !real) continue;
-        (*in)["tokens"].push_back(id);
-        (*in)["positions"].push_back(position);
-        (*in)["length"].push_back(static_cast<int32_t>(lengths[s]));
-        (*in)["memory_index"].push_back(at);
-        (*in)["start"].push_back(first);
+  int32_t tokens = 0;  // packed
+
+  Encoded() {
+    int32_t id = 11;
+    for (size_t s = 0; s < lengths.size(); ++s) {
+      for (int64_t i = 0; i < kRows; ++i) {
+        const bool real = i < lengths[s];
+        const int32_t token = real ? id += 37 : 1;
+        add(padded, s, i, token);
+        if (real) add(packed, s, i, token);
       }
+      tokens += static_cast<int32_t>(lengths[s]);
     }
-    first += static_cast<int32_t>(lengths[s]);
   }
-  const Module ragged = ragged_module("encode"), exact = static_module("encode", 2, kRows);
+  void add(Named32& to, size_t s, int64_t i, int32_t token) const {
+    to["tokens"].push_back(token);
+    to["positions"].push_back(i < lengths[s] ? static_cast<int32_t>(2 + i) : 1);
+    to["length"].push_back(static_cast<int32_t>(lengths[s]));
+    to["memory_index"].push_back(static_cast<int32_t>(slots[s] * kSource + i));
+    to["start"].push_back(tokens);
+  }
+};
+
+TEST(StaticLowering, EncodersFillTheSlotsAsThePackedEncoderDoes) {
+  Encoded in;
+  const Module ragged = ragged_module("encode"), exact = static_module("encode", 2, in.kRows);
   std::map<std::string, Tensor> a, b;
-  for (const auto& [name, values] : packed) a[name] = column(values);
-  a["start"] = test::s32({first, 1}, packed["start"]);
-  for (const auto& [name, values] : padded) b[name] = column(values);
+  for (const auto& [name, values] : in.packed) a[name] = column(values);
+  a["start"] = test::s32({in.tokens, 1}, in.packed["start"]);
+  for (const auto& [name, values] : in.padded) b[name] = column(values);
   add_states(ragged, a);
   add_states(exact, b);
   EXPECT_FALSE(exact.graph.find_input("start"));
@@ -131,9 +141,9 @@ TEST(StaticLowering, EncodersFillTheSlotsAsThePackedEncoderDoes) {
   EXPECT_EQ(actual.count("encoder.0"), 0U);
   for (const auto& [name, state] : actual) {
     if (name == "hidden") continue;
-    for (size_t s = 0; s < lengths.size(); ++s) {
-      const int64_t at = slots[s] * kSource;
-      expect_close(rows_of(expected.at(name), at, lengths[s]), rows_of(state, at, lengths[s]),
+    for (size_t s = 0; s < in.lengths.size(); ++s) {
+      const int64_t at = in.slots[s] * kSource;
+      expect_close(rows_of(expected.at(name), at, in.lengths[s]), rows_of(state, at, in.lengths[s]),
                    name);
     }
     expect_close(rows_of(expected.at(name), kSource, kSource), rows_of(state, kSource, kSource),
@@ -276,50 +286,60 @@ TEST(StaticLowering, Bfloat16RoundsWhatProductsMultiplyAndKeepsSumsInFloat32) {
   EXPECT_EQ(exact.graph.type(*exact.graph.find_output("scores")).dtype, DType::f32);
 }
 
-// Graphs of top-k alone, against the op itself.
-TEST(StaticLowering, TheBestOfWideRowsAreFoundInTwoStages) {
-  std::mt19937_64 random(3);
+TEST(StaticLowering, MatricesLieContractionFirstAndTheEmbeddingDoesNot) {
+  const Module exact = static_module("decode", kSlots, kBeams);
+  EXPECT_TRUE(exact.weights.contains("model.decoder.layers.0.fc1.weight.transposed"));
+  EXPECT_EQ(exact.weights.at("model.decoder.layers.0.fc1.weight.transposed").type.size(0), 24);
+  EXPECT_TRUE(exact.weights.contains("model.shared.weight"));
+  EXPECT_TRUE(exact.weights.contains(fmt::format("positions.{}", kPositions)));
+}
+
+// A decoder of one layer over a vocabulary of n, in which a third of the rows score the same.
+Module wide(int64_t n, const std::optional<StaticShape>& shape) {
+  M2M100Config config = test::tiny_config();
+  config.vocab_size = n;
+  config.decoder.layers = 1;
+  LoweringOptions options;
+  options.packed = false;
+  options.shape = shape;
+  const Split split = lower(build_m2m100(config, "decode", {1, 2, 4, 9, 4, 7}), options);
+  Module module{split.phase, prepared(split.prepare)};
+  Tensor& table = module.weights.at("model.shared.weight");
+  std::vector<std::byte> bytes(table.data.begin(), table.data.end());
+  for (int64_t i = 1; i < n; i += 3) std::copy_n(bytes.begin(), 96, bytes.begin() + i * 96);
+  table = Tensor::own(table.type, bytes);
+  return module;
+}
+
+std::map<std::string, Tensor> two_rows() {
+  std::map<std::string, Tensor> inputs;
+  inputs["tokens"] = column({3, 8});
+  inputs["positions"] = column({2, 3});
+  inputs["length"] = column({1, 2});
+  inputs["cache_index"] = column({0, 1});
+  inputs["memory_length"] = column({2, 4});
+  inputs["memory_start"] = test::s32({2, 1}, {0, 0});
+  inputs["history"] = test::s32({2, 4}, {0, 0, 0, 0, 0, 1, 0, 0});
+  for (const char* name : {"keys.0", "values.0"}) {
+    inputs[name] = test::random_f32({DType::f32, {9, 24}}, 4);
+    inputs[std::string("memory_") + name] = test::random_f32({DType::f32, {4, 24}}, 5);
+  }
+  return inputs;
+}
+
+Tensor best(const Module& module, const std::map<std::string, Tensor>& inputs) {
+  Bindings bindings;
+  for (const Named& in : module.graph.inputs()) bindings.inputs[in.name] = inputs.at(in.name);
+  bindings.weight = [&](const std::string& name) { return module.weights.at(name); };
+  bindings.counts.at[static_cast<size_t>(Count::candidates)] = 7;
+  return interpret(module.graph, std::move(bindings)).at("ids");
+}
+
+TEST(StaticLowering, TheBestOfWideRowsAreFoundInTwoStagesAmongEqualsTheLowestIds) {
+  const std::map<std::string, Tensor> inputs = two_rows();
   for (const int64_t n : {40000, 16384, 16389, 9}) {
-    Sizes sizes = {1, 2, 4, 9, 4, 7};
-    M2M100Config config = test::tiny_config();
-    config.vocab_size = n;
-    config.decoder.layers = 1;
-    LoweringOptions options;
-    options.packed = false;
-    options.shape = StaticShape{1, 1, 8, DType::f32, false};
-    const Split split = lower(build_m2m100(config, "decode", sizes), options);
-    const Split ragged = [&] {
-      LoweringOptions plain;
-      plain.packed = false;
-      return lower(build_m2m100(config, "decode", sizes), plain);
-    }();
-    Module exact{split.phase, prepared(split.prepare)},
-        whole{ragged.phase, prepared(ragged.prepare)};
-    // Equal scores must give the lower id first, across parts: the table repeats one row.
-    Tensor& table = exact.weights.at("model.shared.weight");
-    std::vector<std::byte> bytes(table.data.begin(), table.data.end());
-    for (int64_t i = 1; i < n; i += 3) std::copy_n(bytes.begin(), 96, bytes.begin() + i * 96);
-    table = whole.weights.at("model.shared.weight") = Tensor::own(table.type, bytes);
-    std::map<std::string, Tensor> inputs;
-    inputs["tokens"] = column({3, 8});
-    inputs["positions"] = column({2, 3});
-    inputs["length"] = column({1, 2});
-    inputs["cache_index"] = column({0, 1});
-    inputs["memory_length"] = column({2, 4});
-    inputs["memory_start"] = test::s32({2, 1}, {0, 0});
-    inputs["history"] = test::s32({2, 4}, {0, 0, 0, 0, 0, 1, 0, 0});
-    for (const char* name : {"keys.0", "values.0"}) {
-      inputs[name] = test::random_f32({DType::f32, {9, 24}}, 4);
-      inputs[std::string("memory_") + name] = test::random_f32({DType::f32, {4, 24}}, 5);
-    }
-    const auto best = [&](const Module& module) {
-      Bindings bindings;
-      for (const Named& in : module.graph.inputs()) bindings.inputs[in.name] = inputs.at(in.name);
-      bindings.weight = [&](const std::string& name) { return module.weights.at(name); };
-      bindings.counts.at[static_cast<size_t>(Count::candidates)] = 7;
-      return interpret(module.graph, std::move(bindings)).at("ids");
-    };
-    EXPECT_TRUE(test::same_bytes(best(whole), best(exact))) << n;
+    const Module exact = wide(n, StaticShape{1, 1, 8, DType::f32, false});
+    EXPECT_TRUE(test::same_bytes(best(wide(n, {}), inputs), best(exact, inputs))) << n;
   }
 }
 

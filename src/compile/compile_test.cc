@@ -30,6 +30,45 @@ std::map<std::string, std::string> contents(const Path& directory) {
   return files;
 }
 
+CompileOptions small_modules() {
+  CompileOptions options;
+  options.target = "pjrt";
+  options.modules.batches = {2, 1};
+  options.modules.source_lengths = {8, 4};
+  options.modules.target_length = 6;
+  options.modules.beams = 2;
+  return options;
+}
+
+TEST(Compile, GivesATargetWithFixedShapesItsModulesAndTheirWeights) {
+  const TinyCheckpoint checkpoint;
+  const Bundle bundle = compiled(checkpoint.model, checkpoint.path / "bundle", small_modules());
+  std::vector<std::string> names;
+  for (const Bundle::Module& module : bundle.modules()) names.push_back(module.name);
+  EXPECT_THAT(names, ElementsAre("encode-b1-s4-t6", "encode-b1-s8-t6", "encode-b2-s4-t6",
+                                 "encode-b2-s8-t6", "prefill-b1-s8-t6", "prefill-b2-s8-t6",
+                                 "decode-b1-s8-t6", "decode-b2-s8-t6"));
+  EXPECT_EQ(bundle.sizes().cache_rows(), 2 * 2 * 6 + 1);
+  EXPECT_EQ(bundle.sizes().candidates, 2 + 2 + 16);
+  Progress quiet(true);
+  check_bundle(checkpoint.path / "bundle", quiet);
+  const Bundle again = compiled(checkpoint.model, checkpoint.path / "again", small_modules());
+  EXPECT_EQ(contents(checkpoint.path / "bundle"), contents(checkpoint.path / "again"));
+}
+
+TEST(Compile, RefusesModulesOfImpossibleSizes) {
+  const TinyCheckpoint checkpoint;
+  const auto refused = [&](auto change) {
+    CompileOptions options = small_modules();
+    change(options.modules);
+    return refusal([&] { compiled(checkpoint.model, checkpoint.path / "bundle", options); });
+  };
+  EXPECT_THAT(refused([](auto& m) { m.batches = {0}; }), HasSubstr("--batch 0"));
+  EXPECT_THAT(refused([](auto& m) { m.beams = 65; }), HasSubstr("--beams 65"));
+  EXPECT_THAT(refused([](auto& m) { m.source_lengths = {}; }), HasSubstr("--source-lengths"));
+  EXPECT_THAT(refused([](auto& m) { m.target_length = 8193; }), HasSubstr("--target-length 8193"));
+}
+
 TEST(Compile, GivesEveryPhaseItsGraphAndItsWeights) {
   const TinyCheckpoint checkpoint;
   for (const char* target : {"cpu", "reference"}) {

@@ -6,6 +6,7 @@
 
 #include "compile/tiny_for_test.h"
 #include "ir/build.h"
+#include "ir/decompose.h"
 #include "ir/interpret.h"
 
 namespace ng {
@@ -56,7 +57,10 @@ Graph expressions() {
       {"bias",
        concatenate(
            g, {weight(g, "d", Type{DType::f32, {7}}), weight(g, "e", Type{DType::f32, {20}})}, 0)},
-      {"frequencies", frequencies(g, 12)}};
+      {"frequencies", frequencies(g, 12)},
+      {"turned", transpose(g, a, {1, 0})},
+      {"turned bf16", transpose(g, convert(g, joined, DType::bf16), {1, 0})},
+      {"positions", sinusoids(g, iota(g, {DType::s32, {50}}, 0), frequencies(g, 12), 25, 1)}};
   return g;
 }
 

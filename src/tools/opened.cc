@@ -178,15 +178,15 @@ Tokenizer open_tokenizer(const Bundle& bundle) {
 
 void write_stats(const Options& options, const Stats& stats) {
   if (options.stats.empty()) return;
-  const Json json = {{"load_seconds", stats.load_seconds},
-                     {"tokenize_seconds", times(stats.tokenize_seconds, options)},
-                     {"generate_seconds", times(stats.generate_seconds, options)},
-                     {"input_tokens", stats.input_tokens},
-                     {"output_tokens", stats.output_tokens},
-                     {"device", stats.device},
-                     {"executions", stats.executions},
-                     {"peak_rss_bytes", peak_resident_bytes()},
-                     {"anonymous_bytes", anonymous_bytes()}};
+  Json json = {{"load_seconds", stats.load_seconds},
+               {"tokenize_seconds", times(stats.tokenize_seconds, options)},
+               {"generate_seconds", times(stats.generate_seconds, options)},
+               {"input_tokens", stats.input_tokens},
+               {"output_tokens", stats.output_tokens},
+               {"device", stats.device},
+               {"peak_rss_bytes", peak_resident_bytes()},
+               {"anonymous_bytes", anonymous_bytes()}};
+  if (!stats.executions.empty()) json["executions"] = stats.executions;
   write_file(options.stats, json.dump(2) + "\n");
 }
 

@@ -83,6 +83,8 @@ Translate::Translate(const Options& options)
         "--n-best {} needs at least as many beams, there are {}: add --beam {}", options.n_best,
         search.num_beams, options.n_best);
   translate_.max_source_tokens = options.max_source_tokens;
+  const int64_t longest = opened_->session->sizes().source;
+  if (longest > 0) translate_.max_source_tokens = std::min(options.max_source_tokens, longest);
   translate_.n_best = search.num_return_sequences;
   translate_.batch.sentences = options.batch_sentences();
   translator_ = std::make_unique<Translator>(*opened_->session, tokenizer_, search);

@@ -87,6 +87,7 @@ int verify_command(const Options& options) {
   stats.tokenize_seconds = {0};
   stats.input_tokens = report.input_tokens;
   stats.output_tokens = report.output_tokens;
+  stats.device = device->description();
   write_stats(options, stats);
   return tell(report, options);
 }

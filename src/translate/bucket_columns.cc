@@ -56,7 +56,7 @@ Argument HostResults::argument(const Port& port) {
 
 const std::byte* HostResults::row(const std::string& name, size_t at) const {
   const auto found = results_.find(name);
-  NG_CHECK(found != results_.end(), "a module gives no {}", name);
+  check(found != results_.end(), "a module gives no {}: the bundle is damaged", name);
   return found->second.bytes.data() + at * row_bytes(found->second.type);
 }
 

@@ -116,7 +116,7 @@ size_t smallest_fit(const std::vector<Bucket>& buckets, int64_t sentences, int64
     if (buckets[i].rows < rows) continue;
     if (best == buckets.size() || better(buckets[i], buckets[best])) best = i;
   }
-  NG_CHECK(best < buckets.size(), "no module has {} rows a sentence", rows);
+  check(best < buckets.size(), "no module has {} rows a sentence: the bundle is damaged", rows);
   return best;
 }
 

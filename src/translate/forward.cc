@@ -88,6 +88,8 @@ class Batches {
 
 void forward(Session& session, const ForwardInputs& in, const ForwardOutputs& outputs) {
   check(in.batch > 0 && in.source > 0 && in.target > 0, "input_ids or decoder_input_ids is empty");
+  check(session.has_logits(),
+        "the bundle's modules do not give the scores of all ids: compile it with --with-logits");
   check_ids(in.input_ids, session.vocabulary(), "input_ids");
   check_ids(in.decoder_input_ids, session.vocabulary(), "decoder_input_ids");
   const uint64_t needed =

@@ -77,7 +77,7 @@ bool counts(const Source& source, size_t i) { return source.mask.empty() || sour
 Session::Session(Phases phases, Device& device)
     : vocabulary_(phases.vocabulary),
       pad_(phases.pad),
-      load_([phases, &device](const std::string& name) {
+      load_([phases = std::move(phases), &device](const std::string& name) {
         return device.load(phases.artifact(name), phases.weight);
       }) {
   phase("encode");
@@ -100,9 +100,7 @@ Session::Phase& Session::phase(const std::string& name) {
   auto& loaded = phases_[name];
   if (loaded) return *loaded;
   auto made = std::make_unique<Phase>();
-  check(name != "logits" || has_logits_,
-        "this needs the scores of all ids, which the bundle's modules do not give: compile it with "
-        "--with-logits");
+  NG_CHECK(name != "logits" || has_logits_, "a caller did not ask has_logits()");
   made->executable = load_(name);
   const auto& inputs = made->executable->inputs();
   const auto& outputs = made->executable->outputs();
