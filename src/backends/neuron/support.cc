@@ -140,11 +140,13 @@ constexpr SupportRow kSupport[] = {
     {Op::reduce_sum, "constant reduce", supported, nullptr, "body add, constant init: the table"},
     {Op::reduce_max, "constant reduce", supported, nullptr, "body max, constant init: the table"},
     {Op::gather_rows, "gather", restricted, gather_restriction,
-     "whole rows at clamped s32 indices (transformers-neuronx, _embedding; #1335)"},
+     "whole rows at clamped s32 indices (#1335); published for one axis of indices "
+     "(transformers-neuronx, _embedding), assumed for more"},
     {Op::write_rows, "scatter", restricted, scatter_restriction,
      "whole rows replaced at clamped s32 indices (transformers-neuronx, update_cache; #1335)"},
     {Op::top_k, "custom-call get-tuple-element get-tuple-element", restricted, top_k_restriction,
-     "AwsNeuronTopK: rows of floats, at most 16384 wide (#1339); ties in any order"},
+     "AwsNeuronTopK: rows of floats, at most 16384 wide as measured on trn2 (#1339); ties in any "
+     "order"},
     {Op::embed, "", decomposed, nullptr, kLegalized},
     {Op::layer_norm, "", decomposed, nullptr, kLegalized},
     {Op::linear, "", decomposed, nullptr, kLegalized},
