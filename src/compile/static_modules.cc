@@ -73,7 +73,7 @@ std::vector<PlannedModule> plan_modules(const StaticOptions& options) {
   return modules;
 }
 
-Split lower_module(const Model& model, const PlannedModule& module, const StaticOptions& options) {
+Graph phase_of(const Model& model, const PlannedModule& module, const StaticOptions& options) {
   const StaticSizes shared = static_sizes(model, options);
   Sizes sizes = {};
   sizes.tokens = sizes.rows = module.sentences * module.rows;
@@ -81,14 +81,19 @@ Split lower_module(const Model& model, const PlannedModule& module, const Static
   sizes.cache = shared.cache_rows();
   sizes.memory = shared.slots * shared.source;
   sizes.candidates = shared.candidates;
+  const bool whole_rows = module.phase == "decode" && !options.device_candidates;
+  return model.build(whole_rows ? "logits" : module.phase, sizes);
+}
+
+Split lower_module(const Model& model, const PlannedModule& module, const StaticOptions& options) {
+  const StaticSizes shared = static_sizes(model, options);
   LoweringOptions lowering;
   lowering.weight_dtype = options.dtype;
   lowering.packed = false;
   lowering.shape = StaticShape{module.sentences, shared.slots,
                                model.pad + 1 + std::max(shared.source, shared.target),
                                options.dtype, options.with_logits};
-  const bool whole_rows = module.phase == "decode" && !options.device_candidates;
-  Split split = lower(model.build(whole_rows ? "logits" : module.phase, sizes), lowering);
+  Split split = lower(phase_of(model, module, options), lowering);
   split.phase.name = module.name;
   return split;
 }

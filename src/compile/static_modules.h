@@ -36,6 +36,9 @@ struct PlannedModule {
 // Encoders over batch × source length; of prefill, decode and, where wanted, logits one a batch.
 std::vector<PlannedModule> plan_modules(const StaticOptions& options);
 
+// The phase that the module is made of, before any pass.
+Graph phase_of(const Model& model, const PlannedModule& module, const StaticOptions& options);
+
 // The module's graph, which only lacks its emission, and the graph that makes its weights.
 Split lower_module(const Model& model, const PlannedModule& module, const StaticOptions& options);
 

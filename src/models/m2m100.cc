@@ -184,22 +184,27 @@ Graph build_m2m100(const M2M100Config& config, std::string_view phase, const Siz
   return phase == "encode" ? builder.encode() : builder.decode();
 }
 
-Model open_m2m100(const Checkpoint& checkpoint) {
-  const M2M100Config config =
-      parse_m2m100_config(checkpoint.config(), (checkpoint.path() / "config.json").string());
+Model describe_m2m100(const Json& json, std::string_view what) {
+  const M2M100Config config = parse_m2m100_config(json, what);
   Model model;
   model.family = "m2m_100";
   model.vocabulary = config.vocab_size;
   model.pad = config.pad;
   model.decoder_start = config.decoder_start;
   model.eos = config.eos;
-  model.weights = find_m2m100_tensors(config, checkpoint);
   for (const auto& [name, shape] : m2m100_tensors(config)) {
     model.parameters += element_count(shape);
   }
   model.build = [config](std::string_view phase, const Sizes& sizes) {
     return build_m2m100(config, phase, sizes);
   };
+  return model;
+}
+
+Model open_m2m100(const Checkpoint& checkpoint) {
+  const std::string what = (checkpoint.path() / "config.json").string();
+  Model model = describe_m2m100(checkpoint.config(), what);
+  model.weights = find_m2m100_tensors(parse_m2m100_config(checkpoint.config(), what), checkpoint);
   return model;
 }
 

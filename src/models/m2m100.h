@@ -9,6 +9,9 @@ namespace ng {
 // One of kPhases.
 Graph build_m2m100(const M2M100Config& config, std::string_view phase, const Sizes& sizes);
 
+// Without names of weights in a checkpoint. `what` names the configuration in errors (User).
+Model describe_m2m100(const Json& config, std::string_view what);
+
 Model open_m2m100(const Checkpoint& checkpoint);
 
 }  // namespace ng

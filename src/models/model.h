@@ -44,4 +44,7 @@ struct Model {
 // The family of config.json's model_type. Unknown: User, listing those there are.
 Model open_model(const Checkpoint& checkpoint);
 
+// The same of a configuration alone: `weights` is empty, and nothing is known of a checkpoint.
+Model describe_model(const Json& config, const std::string& what);
+
 }  // namespace ng

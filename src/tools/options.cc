@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "base/error.h"
+#include "compile/plan_buckets.h"
 #include "translate/generate_request.h"
 
 namespace ng {
@@ -31,20 +32,21 @@ const OptionRow kOptions[] = {
     {"--force", "", &Options::force, "compile", "replace an existing output directory"},
     {"--target", "cpu|reference|pjrt", &Options::target, "compile *",
      "what to compile for; the reference interpreter is slow and readable; pjrt: XLA modules"},
+    {"--target", "inf2|trn1|trn2", &Options::target, "analyze", "the Neuron device"},
     {"--device", "cpu|reference|pjrt:PLUGIN.so", &Options::device, "translate generate forward",
      "where to run (else what the bundle was compiled for)"},
-    {"--batch", "N,N", &Options::batches, "compile", "pjrt: sentences of its modules"},
-    {"--beams", "N", &Options::beams, "compile *", "pjrt: rows of a sentence in a step", 1,
+    {"--batch", "N,N", &Options::batches, "compile analyze", "pjrt: sentences of its modules"},
+    {"--beams", "N", &Options::beams, "compile analyze *", "pjrt: rows of a sentence in a step", 1,
      kMostBeams},
-    {"--source-lengths", "N,N", &Options::source_lengths, "compile *",
+    {"--source-lengths", "N,N", &Options::source_lengths, "compile analyze *",
      "pjrt: source tokens of its encoders"},
-    {"--target-length", "N", &Options::target_length, "compile *", "pjrt: the longest max_length",
-     1, kMostTargetIds},
-    {"--topk", "device|host", &Options::topk, "compile *",
+    {"--target-length", "N", &Options::target_length, "compile analyze *",
+     "pjrt: the longest max_length", 1, kMostTargetIds},
+    {"--topk", "device|host", &Options::topk, "compile analyze *",
      "pjrt: who finds the best of all scores"},
-    {"--with-logits", "", &Options::with_logits, "compile *",
+    {"--with-logits", "", &Options::with_logits, "compile analyze *",
      "pjrt: modules that give all scores, too, for forward and some generation settings"},
-    {"--dtype", "f32|bf16", &Options::dtype, "compile *",
+    {"--dtype", "f32|bf16", &Options::dtype, "compile analyze *",
      "type of matrices; everything else is float32"},
     {"--threads", "N", &Options::threads, "compile *",
      "threads; 0: the smaller of CPU affinity and cgroup quota", 0, 1024},
@@ -73,7 +75,7 @@ const OptionRow kOptions[] = {
     {"--reference", "MODEL_DIR", &Options::reference, "verify",
      "compare with the float32 graph over this checkpoint, too"},
     {"--sentences", "N", &Options::sentences, "verify", "sentences to compare", 1, 1000},
-    {"--json", "", &Options::json, "verify inspect", "print the report as JSON"},
+    {"--json", "", &Options::json, "verify inspect analyze", "print the report as JSON"},
     {"--graph", "PHASE", &Options::graph, "inspect",
      "print a graph: encode, prefill, decode, logits or prepare"},
     {"--stage", "PASS", &Options::stage, "inspect", "stop after this pass"},
@@ -84,6 +86,14 @@ const OptionRow kOptions[] = {
      "whose rules for blanks and unknown characters"},
     {"--special", "", &Options::special, "tokenize detokenize",
      "special tokens inside the text count as such; detokenize: keep them"},
+    {"--lengths", "FILE", &Options::lengths, "plan-buckets",
+     "tokens of each source, </s> and the language included: a number a line"},
+    {"--text", "FILE", &Options::text, "plan-buckets", "sources themselves, one a line"},
+    {"--model", "MODEL", &Options::model, "plan-buckets",
+     "BUNDLE or MODEL_DIR whose tokenizer counts the tokens of --text"},
+    {"--graphs", "N", &Options::graphs, "plan-buckets", "lengths at most", 1, kMostGraphs},
+    {"--max", "N", &Options::max_source_tokens, "plan-buckets",
+     "the longest length; longer sources are cut in pieces", kShortestSource, kMostSourceIds},
     {"--shape", "NAME", &Options::shape, "make-checkpoint",
      "whose sizes, such as nllb-200-distilled-600M; or tiny"},
     {"--format", "bin|safetensors", &Options::format, "make-checkpoint", "kind of weight files"},
@@ -92,7 +102,7 @@ const OptionRow kOptions[] = {
     {"--seed", "S", &Options::seed, "make-checkpoint", "of the random weights"},
 };
 
-enum class Takes { checkpoint, model, model_and_files, output, action, optional_model };
+enum class Takes { checkpoint, model, model_and_files, output, action, optional_model, nothing };
 
 struct CommandRow {
   const char* name;
@@ -110,6 +120,10 @@ constexpr CommandRow kCommands[] = {
     {"forward", forward_command, Takes::model, true, "token ids → hidden states and logits"},
     {"verify", verify_command, Takes::model, true, "prove a bundle against its reference"},
     {"inspect", inspect_command, Takes::model, true, "sizes, costs and graphs of a model"},
+    {"analyze", analyze_command, Takes::checkpoint, false,
+     "what a model will take on AWS Neuron: operators, memory, time"},
+    {"plan-buckets", plan_buckets_command, Takes::nothing, false,
+     "source lengths that pad real sources least"},
     {"tokenize", tokenize_command, Takes::model_and_files, true, "text → token ids, line by line"},
     {"detokenize", detokenize_command, Takes::model_and_files, true, "token ids → text"},
     {"languages", languages_command, Takes::optional_model, true, "languages and their codes"},
@@ -190,6 +204,7 @@ void add_positionals(CLI::App& app, Options& options, Takes kind) {
     case Takes::output:
       app.add_option("OUT", options.output, "directory to make")->required();
       break;
+    case Takes::nothing: break;
     case Takes::action:
       app.add_option("ACTION", options.action, "list or clear")
           ->check(CLI::IsMember({"list", "clear"}));

@@ -22,6 +22,8 @@ struct Options {
   int64_t threads = 0, warmup = 0, repeat = 1;
   int64_t beams = 4, target_length = 256;
   int64_t beam = 0, n_best = 0, max_source_tokens = 512;
+  std::string lengths, text;  // files of plan-buckets
+  int64_t graphs = 0;
   int64_t sentences = 4, shards = 1, seed = 0;
   bool force = false, quiet = false, scores = false, jsonl = false, json = false, check = false;
   bool special = false, with_logits = false;
@@ -42,6 +44,8 @@ int generate_command(const Options& options);
 int forward_command(const Options& options);
 int verify_command(const Options& options);
 int inspect_command(const Options& options);
+int analyze_command(const Options& options);
+int plan_buckets_command(const Options& options);
 int tokenize_command(const Options& options);
 int detokenize_command(const Options& options);
 int languages_command(const Options& options);
