@@ -311,7 +311,7 @@ TEST(CompileModules, ProcessesAtOnceCompileOnce) {
 }
 
 TEST(CompileModules, AKilledDriverLeavesACacheThatWorksAndNoCompiler) {
-  const std::string mark = fmt::format("0.07{}", std::random_device()());
+  const std::string mark = fmt::format("0.3{}", std::random_device()());
   Compilation compilation(fmt::format("echo half > module.neff; sleep {0}", mark));
   compilation.settings.jobs = 2;
   std::mt19937_64 random(5);
