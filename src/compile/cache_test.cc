@@ -230,7 +230,7 @@ TEST(Cache, TheBundleUsedLongestAgoMakesRoomUnlessItIsInUse) {
   const Path second = cache.get(DType::bf16, 10 * size).path;
   EXPECT_EQ(cache_entries().size(), 2U);
   EXPECT_EQ(cache_entries()[0].path, second);
-  EXPECT_EQ(cache_entries()[0].model, std::filesystem::canonical(cache.model));
+  EXPECT_EQ(cache_entries()[0].label, std::filesystem::canonical(cache.model));
   old(first);
   Json config = tiny_config();
   config["max_length"] = 1;
@@ -279,7 +279,7 @@ TEST(Cache, LocksWhoseFilesAreRemovedAreTakenAnew) {
   const Path path = cache.home / "lock";
   const auto results = in_processes(4, [&](int) {
     for (int round = 0; round < 5000; ++round) {
-      if (auto lock = FileLock::try_exclusive(path)) std::filesystem::remove(path);
+      if (auto lock = FileLock::try_lock(path, FileLock::Kind::Exclusive)) std::filesystem::remove(path);
     }
   });
   EXPECT_THAT(results, ElementsAre(0, 0, 0, 0));

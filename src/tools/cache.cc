@@ -16,7 +16,7 @@ int cache_command(const Options& options) {
     return 0;
   }
   for (const CacheEntry& entry : cache_entries()) {
-    fmt::print("{}\t{} MB\t{}\n", entry.path.string(), entry.bytes >> 20, entry.model);
+    fmt::print("{}\t{} MB\t{}\n", entry.path.string(), entry.bytes >> 20, entry.label);
   }
   return 0;
 }
