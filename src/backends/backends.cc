@@ -1,6 +1,7 @@
 // Which backends are there?
 #include "backends/backend.h"
 #include "backends/cpu/cpu.h"
+#include "backends/neuron/neuron.h"
 #include "backends/pjrt/pjrt.h"
 #include "backends/reference/reference.h"
 #include "base/error.h"
@@ -9,13 +10,22 @@ namespace ng {
 namespace {
 
 std::unique_ptr<Device> open_plugin(const DeviceOptions& options) {
-  return open_pjrt({options.plugin, PjrtFormat::any});
+  return open_pjrt({options.library, PjrtFormat::any});
 }
+
+template <const char* const* kName>
+std::unique_ptr<Device> open_core(const DeviceOptions& options) {
+  return open_neuron(find_neuron_target(*kName), options);
+}
+constexpr const char *kInf2 = "inf2", *kTrn1 = "trn1", *kTrn2 = "trn2";
 
 constexpr Backend kBackends[] = {
     {{"cpu", true, true}, open_cpu},
     {{"reference", false, false}, open_reference},
     {{"pjrt", true, false, true}, open_plugin},
+    {{kInf2, true, false, true, true}, open_core<&kInf2>},
+    {{kTrn1, true, false, true, true}, open_core<&kTrn1>},
+    {{kTrn2, true, false, true, true}, open_core<&kTrn2>},
 };
 
 }  // namespace
@@ -28,6 +38,7 @@ const Backend& find_backend(std::string_view name) {
     if (backend.target.name == name) return backend;
     known += fmt::format(" {}", backend.target.name);
   }
+  if (name == "inf1") find_neuron_target(name);  // says which is nearest
   fail("there is no target \"{}\"; the targets are:{}", shown(name), known);
 }
 

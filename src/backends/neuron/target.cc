@@ -6,9 +6,9 @@ namespace ng {
 namespace {
 
 constexpr NeuronTarget kTargets[] = {
-    {"inf2", "NeuronCore-v2", 2, 1, 1},
-    {"trn1", "NeuronCore-v2", 2, 1, 1},
-    {"trn2", "NeuronCore-v3", 8, 2, 2},
+    {"inf2", "NeuronCore-v2", 2, 1, 1, 16},
+    {"trn1", "NeuronCore-v2", 2, 1, 1, 16},
+    {"trn2", "NeuronCore-v3", 8, 2, 2, 24},
 };
 
 }  // namespace

@@ -12,6 +12,7 @@ struct NeuronTarget {
   int cores;         // physical, of a chip
   int largest_lnc;   // physical cores that may make one logical core
   int standard_lnc;  // what neuronx-cc takes unless told
+  int core_gib;      // of device memory, of a logical core
 };
 
 // Unknown names, and inf1: User, saying why and which is nearest.

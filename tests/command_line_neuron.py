@@ -1,0 +1,152 @@
+"""Is a checkpoint compiled for AWS Neuron, run by the stand-in, and is what fails said to? (After a
+release build.)"""
+import json
+import shutil
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+from command_line import DEMO, LANGUAGES, ROOT, run
+
+COMPILER = ROOT / "build/release/emulated-neuronx-cc"
+SIZES = ("--batch", "1,2", "--source-lengths", "16,32", "--target-length", "32", "--quiet")
+SMALL = ("--batch", "1", "--source-lengths", "16", "--target-length", "32", "--quiet")
+MODULES = ("encode-b1-s16-t32", "prefill-b1-s16-t32", "decode-b1-s16-t32")
+
+
+class Neuron(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.own = Path(cls.folder.name)
+        cls.env = {"NEUROGLOT_HOME": str(cls.own / "home"), "NEUROGLOT_LIBNRT": "/none/libnrt.so.1"}
+        cls.bundle = cls.own / "bundle"
+        code, _, error = cls.run_here("compile", DEMO, "-o", cls.bundle, "--target", "inf2", "--jobs", "2",
+                                      "--neuronx-cc", COMPILER, *SIZES)
+        assert code == 0, error
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    @classmethod
+    def run_here(cls, *arguments, stdin=b"", **env):
+        return run(*arguments, stdin=stdin, env={**cls.env, **env})
+
+    def refused(self, code, *arguments, **env):
+        found, _, error = self.run_here(*arguments, stdin=b"I like tea.\n", **env)
+        self.assertEqual(found, code, error)
+        self.assertNotIn("internal", error)
+        return error
+
+    def emitted(self, name, target="inf2"):
+        """A bundle whose modules are compiled elsewhere, and the commands for that."""
+        bundle = self.own / name
+        code, out, error = self.run_here("compile", DEMO, "-o", bundle, "--target", target, "--emit-only", *SMALL)
+        self.assertEqual(code, 0, error)
+        return bundle, out.decode()
+
+
+class Compile(Neuron):
+    def test_a_bundle_holds_a_neff_for_every_module_and_says_who_made_them(self):
+        manifest = json.loads((self.bundle / "manifest.json").read_text())
+        self.assertEqual(manifest["target"], "inf2")
+        self.assertEqual(manifest["compiler"], {"build": "emulated-2.27.5334.0+emulated", "arguments": []})
+        for module in manifest["modules"]:
+            self.assertIn(f"neff/{module['name']}.neff", manifest["files"])
+        code, _, error = self.run_here("inspect", self.bundle, "--check")
+        self.assertEqual(code, 0, error)
+
+    def test_what_it_will_take_is_said_before_it_begins(self):
+        arguments = [word for word in SMALL if word != "--quiet"]
+        code, _, error = self.run_here("compile", DEMO, "-o", self.own / "told", "--target", "trn2",
+                                       "--neuronx-cc", COMPILER, *arguments)
+        self.assertEqual(code, 0, error)
+        self.assertLess(error.index("device memory of a core: "), error.index("3 modules for trn2, 1 at a time"))
+        self.assertLess(error.index("minutes"), error.index("encode-b1-s16-t32: compiled"))
+
+    def test_errors_of_the_compiler_end_with_2_and_its_last_lines(self):
+        out = self.own / "failed"
+        compile_it = ("compile", DEMO, "-o", out, "--target", "trn1", "--neuronx-cc", COMPILER, *SMALL)
+        for fault, words in (("exit=70", ("an injected failure", "does not take the module", MODULES[0])),
+                             ("signal=9", ("ran out of memory",)), ("nothing", (MODULES[0],)),
+                             ("garbage", ("NEFF",))):
+            error = self.refused(2, *compile_it, EMULATED_NEURONX_CC=fault)
+            for word in words:
+                self.assertIn(word, error)
+            self.assertFalse(out.exists())
+        self.assertIn("no-such", self.refused(2, *compile_it, "--compiler-args", "--no-such-flag"))
+        code, _, error = self.run_here(*compile_it)  # nothing that failed is kept
+        self.assertEqual(code, 0, error)
+
+    def test_a_compiler_that_is_missing_is_the_users_matter(self):
+        compile_it = ("compile", DEMO, "-o", self.own / "none", "--target", "inf2", *SMALL)
+        self.assertIn("is not in $PATH", self.refused(1, *compile_it, PATH="/none"))
+        self.assertIn("/none/cc", self.refused(1, *compile_it, "--neuronx-cc", "/none/cc"))
+        self.assertIn("does not tell a version", self.refused(2, *compile_it, "--neuronx-cc", "/bin/false"))
+
+    def test_inf1_names_inf2_and_options_of_neuron_are_refused_elsewhere(self):
+        self.assertIn("--target inf2", self.refused(1, "compile", DEMO, "-o", self.own / "x", "--target", "inf1"))
+        for option in (("--emit-only",), ("--jobs", "2"), ("--neuronx-cc", "x"), ("--compiler-args", "x")):
+            self.assertIn(option[0], self.refused(1, "compile", DEMO, "-o", self.own / "x", *option))
+        both = ("--target", "inf2", "--emit-only", "--jobs", "2")
+        self.assertIn("--emit-only", self.refused(1, "compile", DEMO, "-o", self.own / "x", *both))
+        self.assertIn("compile it into a bundle", self.refused(1, "translate", DEMO, *LANGUAGES, "--target", "inf2"))
+
+
+class Finish(Neuron):
+    def compiled_elsewhere(self, bundle, commands):
+        """Runs the printed commands with the stand-in: a directory of NEFFs."""
+        folder = Path(tempfile.mkdtemp(dir=self.own))
+        shutil.copytree(bundle / "hlo", folder / "hlo")
+        (folder / "neuronx-cc").symlink_to(COMPILER)
+        for line in commands.splitlines():
+            subprocess.run(f"PATH={folder}:$PATH {line}", shell=True, cwd=folder, check=True, capture_output=True)
+        return folder
+
+    def test_what_was_compiled_elsewhere_makes_the_same_bundle(self):
+        bundle, commands = self.emitted("elsewhere")
+        self.assertEqual(len(commands.splitlines()), 3)
+        self.assertIn("finish", self.refused(1, "translate", bundle, *LANGUAGES, "--device", "emulated"))
+        neffs = self.compiled_elsewhere(bundle, commands)
+        code, _, error = self.run_here("finish", bundle, "--neffs", neffs, "--quiet")
+        self.assertEqual(code, 0, error)
+        here = self.own / "here"
+        code, _, error = self.run_here("compile", DEMO, "-o", here, "--target", "inf2", "--neuronx-cc", COMPILER, *SMALL)
+        self.assertEqual(code, 0, error)
+        manifests = [json.loads((path / "manifest.json").read_text()) for path in (bundle, here)]
+        for manifest in manifests:  # the file's name is in a NEFF
+            manifest["files"] = {name: row["bytes"] for name, row in manifest["files"].items()}
+        self.assertEqual(*manifests)
+        self.assertEqual((bundle / "weights.bin").read_bytes(), (here / "weights.bin").read_bytes())
+        self.assertEqual(self.run_here("inspect", bundle, "--check")[0], 0)
+
+    def test_neffs_that_are_none_are_refused_and_the_bundle_stays(self):
+        bundle, commands = self.emitted("refused")
+        before = (bundle / "manifest.json").read_bytes()
+        good = self.compiled_elsewhere(bundle, commands)
+        finish = ("finish", bundle, "--neffs", good)
+        neff = good / f"{MODULES[2]}.neff"
+        whole = neff.read_bytes()
+        build = whole.replace(b"emulated-2.27", b"emulated-2.26", 1)
+        real = whole[:40] + b"2.27.5334.0+0abc".ljust(128, b"\0") + whole[168:]
+        for damaged, word in ((b"x", "header"), (whole[:-1], "cut short"), (b"\0" * 2000, "header"),
+                              (build, "older"), (real, "emulated")):
+            neff.write_bytes(damaged)
+            self.assertIn(word, self.refused(1, *finish))
+        neff.unlink()
+        self.assertIn(f"{MODULES[2]}.neff: is missing", self.refused(1, *finish))
+        self.assertIn("--neffs", self.refused(1, "finish", bundle))
+        self.assertIn("Neuron target", self.refused(1, "finish", self.cpu(), "--neffs", good))
+        self.assertEqual((bundle / "manifest.json").read_bytes(), before)
+        self.assertEqual([path.name for path in self.own.glob(".refused*")], [])
+
+    def cpu(self):
+        path = self.own / "cpu"
+        self.assertEqual(self.run_here("compile", DEMO, "-o", path, "--quiet")[0], 0)
+        return path
+
+
+if __name__ == "__main__":
+    unittest.main()
