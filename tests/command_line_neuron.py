@@ -148,5 +148,65 @@ class Finish(Neuron):
         return path
 
 
+class Run(Neuron):
+    TEXT = b"I like tea.\nThe house is very old.\nWhere is Tom?\nWhy?\nI would like a cup of tea.\n"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.long = cls.own / "long"
+        code, _, error = cls.run_here("compile", DEMO, "-o", cls.long, "--target", "trn2", "--neuronx-cc", COMPILER,
+                                      "--batch", "1,4", "--source-lengths", "16,32", "--target-length", "200",
+                                      "--beams", "3", "--quiet")
+        assert code == 0, error
+
+    def translate(self, *options, **env):
+        return self.run_here("translate", self.long, "--device", "emulated", *LANGUAGES, *options,
+                             stdin=self.TEXT, **env)
+
+    def test_the_stand_in_chooses_the_cpus_words(self):
+        for options in (("--beam", "1"), ("--beam", "3", "--n-best", "2"), ("--batch", "1")):
+            code, expected, _ = self.run_here("translate", DEMO, *LANGUAGES, *options, "--quiet", stdin=self.TEXT)
+            self.assertEqual(code, 0)
+            stats = self.own / "stats.json"
+            code, found, error = self.translate(*options, "--stats", stats)
+            self.assertEqual(code, 0, error)
+            words = lambda text: [line.rsplit("|||", 1)[0] for line in text.decode().splitlines()]
+            self.assertEqual(words(found), words(expected), options)
+            told = json.loads(stats.read_text())
+            self.assertEqual(told["device"], "emulated trn2 (libnrt 2.34.10.0)")
+            self.assertGreater(sum(told["executions"].values()), 1)
+
+    def test_faults_of_the_device_end_with_2_or_are_waited_for(self):
+        code, expected, error = self.translate()
+        self.assertEqual(code, 0, error)
+        for fault in ("nrt_execute@3=7", "nrt_load@2=1005", "nrt_tensor_write@9=7", "nrt_unload@1=1"):
+            code, found, error = self.translate(EMULATED_NRT=fault)
+            self.assertEqual((code, found), (0, expected), error)
+        for fault, words in (("nrt_init@1=6", "NRT_HW_ERROR"), ("nrt_execute@3=1006", "NRT_EXEC_OOB"),
+                             ("nrt_execute@3=1201", "start the program again"), ("nrt_load@2=10", "older one"),
+                             ("nrt_tensor_read@2=4", "too little memory"), ("nrt_execute@1+=1005", "10 times")):
+            code, _, error = self.translate(EMULATED_NRT=fault)
+            self.assertEqual(code, 2, error)
+            self.assertIn(words, error)
+        code, _, error = self.translate(EMULATED_NRT_MEMORY="1000000")
+        self.assertEqual(code, 2, error)
+        self.assertIn("MB are used", error)
+
+    def test_the_device_is_the_bundles_and_nothing_falls_back(self):
+        translate = ("translate", self.long, *LANGUAGES)
+        self.assertIn("/none/libnrt.so.1", self.refused(2, *translate))
+        self.assertIn("/none/libnrt.so.1", self.refused(2, *translate, "--device", "neuron"))
+        self.assertIn("/other.so", self.refused(2, *translate, "--libnrt", "/other.so"))
+        emulated = ROOT / "build/release/libemulated-nrt.so"
+        self.assertIn("--device emulated", self.refused(1, *translate, "--libnrt", emulated))
+        self.assertIn("--device neuron, or emulated", self.refused(1, *translate, "--device", "cpu"))
+        self.assertIn("--libnrt", self.refused(1, *translate, "--device", "emulated", "--libnrt", "x"))
+        self.assertIn("inf2, trn1 or trn2", self.refused(1, "translate", DEMO, *LANGUAGES, "--target", "cpu", "--device", "neuron"))
+        self.assertIn("neuron:x", self.refused(1, *translate, "--device", "neuron:x"))
+        self.assertIn("NEURON_LOGICAL_NC_CONFIG=2",
+                      self.refused(1, *translate, "--device", "emulated", NEURON_LOGICAL_NC_CONFIG="1"))
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -181,6 +181,7 @@ void finish_bundle(const Path& path, const Path& neffs, Progress& progress) {
     programs.push_back({module.name, file, nullptr, {}});
   }
   check(!programs.empty(), "{}: has no modules: it is damaged", path.string());
+  bundle.check_weights(progress);  // they get new hashes
   BundleWriter writer(path, true);
   for (const Bundle::Module& module : bundle.modules()) {
     writer.add_file(module_file(module.name), bundle.module(module.name));

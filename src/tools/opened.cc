@@ -47,13 +47,15 @@ DeviceName device_of(const std::string& text) {
 
 bool is_neuron(const std::string& target) { return find_backend(target).target.neuron; }
 
-// NEFFs by the names of their modules.
+// NEFFs by the names of their modules; all are there.
 ProgramSource programs_of(const Bundle& bundle) {
-  return [&bundle](const std::string& module) {
-    check(bundle.has_program(module),
-          "{}: its modules were not compiled (--emit-only): neuroglot finish {} --neffs DIR, or "
+  for (const Bundle::Module& module : bundle.modules()) {
+    check(bundle.has_program(module.name),
+          "{}: its modules are not compiled (--emit-only): neuroglot finish {} --neffs DIR, or "
           "compile again without it",
           bundle.path().string(), bundle.path().string());
+  }
+  return [&bundle](const std::string& module) {
     const std::string_view text = bundle.program(module);
     return std::as_bytes(std::span(text.data(), text.size()));
   };

@@ -17,6 +17,19 @@ constexpr int32_t kCore = 0, kOneCore = 1;
 constexpr const char* kInstalled = "/opt/aws/neuron/lib/libnrt.so.1";
 constexpr uint64_t kMostTensors = 100'000;
 
+// Again, after a pause, where the policy is so.
+template <class F, class... Args>
+Status call_patiently(F function, Args... args) {
+  Status status = function(args...);
+  auto pause = std::chrono::milliseconds(1);
+  for (int i = 1; i < kTries && describe_status(status).policy == Policy::retry; ++i) {
+    std::this_thread::sleep_for(pause);
+    pause = std::min(2 * pause, std::chrono::milliseconds(100));
+    status = function(args...);
+  }
+  return status;
+}
+
 }  // namespace
 
 // Absent functions are null.
@@ -44,7 +57,7 @@ struct Runtime::Functions {
 void Release::operator()(void* object) const noexcept {
   const Runtime::Functions& functions = *runtime->functions_;
   switch (kind) {
-    case Kind::model: functions.unload(static_cast<Model*>(object)); return;
+    case Kind::model: call_patiently(functions.unload, static_cast<Model*>(object)); return;
     case Kind::buffer: {
       auto* buffer = static_cast<Buffer*>(object);
       return functions.tensor_free(&buffer);
@@ -138,13 +151,7 @@ void Runtime::check_cores() const {
 template <class F, class... Args>
 void Runtime::call(const char* name, F function, Args... args) {
   if (!lost_.empty()) fail(fmt::format("the device was lost before: {}", lost_));
-  Status status = function(args...);
-  auto pause = std::chrono::milliseconds(1);
-  for (int i = 1; i < kTries && describe_status(status).policy == Policy::retry; ++i) {
-    std::this_thread::sleep_for(pause);
-    pause = std::min(2 * pause, std::chrono::milliseconds(100));
-    status = function(args...);
-  }
+  const Status status = call_patiently(function, args...);
   if (status == kSuccess) return;
   const StatusRow& row = describe_status(status);
   std::string message = fmt::format("{} gave {} ({})", name, row.name, status);
