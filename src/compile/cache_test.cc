@@ -279,7 +279,8 @@ TEST(Cache, LocksWhoseFilesAreRemovedAreTakenAnew) {
   const Path path = cache.home / "lock";
   const auto results = in_processes(4, [&](int) {
     for (int round = 0; round < 5000; ++round) {
-      if (auto lock = FileLock::try_lock(path, FileLock::Kind::Exclusive)) std::filesystem::remove(path);
+      if (auto lock = FileLock::try_lock(path, FileLock::Kind::Exclusive))
+        std::filesystem::remove(path);
     }
   });
   EXPECT_THAT(results, ElementsAre(0, 0, 0, 0));
