@@ -159,6 +159,7 @@ TEST_F(EmulatedNrtTest, WhatIsGoneOrNeverWasIsNoHandle) {
 
 TEST_F(EmulatedNrtTest, NothingButAWholePseudoNeffIsLoaded) {
   ASSERT_EQ(init(1, "", ""), nrt::kSuccess);
+  ::testing::internal::CaptureStderr();  // it says what is wrong each time
   for (size_t i = 0; i < neff.size(); i += i < 1024 ? 97 : 61) {
     std::string damaged = neff;
     damaged[i] ^= 0x55;
@@ -167,6 +168,7 @@ TEST_F(EmulatedNrtTest, NothingButAWholePseudoNeffIsLoaded) {
     EXPECT_TRUE(i < 1024 || status == nrt::kUnsupportedNeff) << i;
     EXPECT_EQ(load(neff.data(), i, 0, 1, &model), nrt::kUnsupportedNeff) << i;
   }
+  EXPECT_NE(::testing::internal::GetCapturedStderr().find("is damaged"), std::string::npos);
 }
 
 }  // namespace
