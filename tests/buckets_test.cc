@@ -5,9 +5,13 @@
 #include <gmock/gmock.h>
 
 #include "backends/cpu/cpu.h"
+#include "backends/neuron/emulated_nrt_for_test.h"
+#include "backends/neuron/neuron.h"
+#include "backends/xla/emit_hlo.h"
 #include "base/error.h"
 #include "base/refusal_for_test.h"
 #include "compile/static_modules.h"
+#include "emulated/pseudo_neff.h"
 #include "ir/text.h"
 #include "static_device_for_test.h"
 #include "tiny_model.h"
@@ -38,6 +42,14 @@ std::map<std::string, Tensor> prepared(const Graph& prepare) {
 
 // Every module that options ask for, with their weights and one device's states.
 struct StaticTarget {
+  virtual ~StaticTarget() = default;
+  virtual std::unique_ptr<Executable> load(const std::string& module) {
+    return std::make_unique<test::StaticModule>(graphs.at(module), source(), states);
+  }
+  WeightSource source() {
+    return [this](const std::string& name) { return weights.at(name); };
+  }
+
   StaticSizes sizes;
   bool logits;
   std::vector<PlannedModule> modules;
@@ -63,15 +75,34 @@ struct StaticTarget {
               std::vector<Bucket> buckets;
               for (const PlannedModule& module : modules) {
                 if (module.phase != phase) continue;
-                buckets.push_back(
-                    {module.name, module.sentences, module.rows, [this, module] {
-                       return std::make_unique<test::StaticModule>(
-                           graphs.at(module.name),
-                           [this](const std::string& name) { return weights.at(name); }, states);
-                     }});
+                buckets.push_back({module.name, module.sentences, module.rows,
+                                   [this, name = module.name] { return load(name); }});
               }
               return bucketed(phase, std::move(buckets), sizes, executions);
             }};
+  }
+};
+
+// The same as pseudo-NEFFs, run by the emulated libnrt.
+struct NeuronTarget : StaticTarget {
+  std::map<std::string, std::string> hlo, neffs;
+  std::unique_ptr<Device> device;
+
+  explicit NeuronTarget(const StaticOptions& options) : StaticTarget(options) {
+    for (const auto& [name, graph] : graphs) {
+      hlo[name] = emit_hlo(graph, HloDialect::neuron);
+      neffs[name] = pseudo_neff(hlo[name], name, *parse_neuron_version("2.27.0.0"), 1);
+    }
+    DeviceOptions open;
+    open.library = NG_EMULATED_NRT;
+    open.emulated = true;
+    open.programs = [this](const std::string& name) {
+      return std::as_bytes(std::span(neffs.at(name).data(), neffs.at(name).size()));
+    };
+    device = open_neuron(find_neuron_target("inf2"), open);
+  }
+  std::unique_ptr<Executable> load(const std::string& module) override {
+    return device->load(hlo.at(module), source());
   }
 };
 
@@ -135,9 +166,10 @@ std::string tokens_of(const Job& job) {
   return text;
 }
 
+template <class Target = StaticTarget>
 void expect_the_packed_tokens(const StaticOptions& options, int jobs, int sentences) {
   static const PackedTarget packed;
-  StaticTarget target(checked(options));
+  Target target(checked(options));
   std::mt19937_64 random(static_cast<uint64_t>(jobs * 7 + sentences));
   const Limits limits = {static_cast<int>(target.sizes.source), static_cast<int>(options.beams),
                          static_cast<int>(options.target_length)};
@@ -166,6 +198,44 @@ StaticOptions small_options() {
 
 TEST(Buckets, EveryModuleRunsAndChoosesThePackedTokens) {
   expect_the_packed_tokens(small_options(), 12, 0);
+}
+
+TEST(Buckets, NeuronsModulesChooseThePackedTokens) {
+  expect_the_packed_tokens<NeuronTarget>(small_options(), 8, 0);
+}
+
+TEST(Buckets, AfterARunThatFailedTheSameSessionChoosesTheSameTokens) {
+  const EmulatedNrt nrt;
+  {
+    NeuronTarget target(checked(small_options()));
+    Session session(target.phases());
+    std::mt19937_64 random(5);
+    std::vector<Job> jobs;
+    for (int i = 0; i < 4; ++i) jobs.push_back(random_job(random, {9, 3, 12}));
+    std::vector<Job> expected = jobs;
+    run_jobs(session, expected, {});
+    int failed = 0;
+    for (bool ended = false; !ended && failed < 100;) {
+      nrt.reset();
+      std::vector<Job> first = jobs, again = jobs;
+      {
+        const Environment fault("EMULATED_NRT", fmt::format("nrt_execute@{}=1004", failed + 1));
+        try {
+          run_jobs(session, first, {});
+          ended = true;
+        } catch (const Error& error) {
+          EXPECT_EQ(error.kind(), Error::Kind::Device) << error.what();
+          ++failed;
+        }
+      }
+      run_jobs(session, again, {});
+      for (size_t i = 0; i < jobs.size(); ++i)
+        EXPECT_EQ(tokens_of(again[i]), tokens_of(expected[i]));
+    }
+    EXPECT_GT(failed, 5);
+    EXPECT_LT(failed, 100);
+  }
+  EXPECT_EQ(nrt.live() + nrt.misuse(), 0U);
 }
 
 TEST(Buckets, OneSentenceAtATimeTakesTheSmallModules) {

@@ -1,90 +1,211 @@
-#!/usr/bin/env python3
-"""What is said of AWS Neuron before anybody has a device? (After a release build.)"""
+"""Is a checkpoint compiled for AWS Neuron, run by the stand-in, and is what fails said to? (After a
+release build.)"""
 import json
+import shutil
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
 
-from command_line import DEMO, run
+from command_line import DEMO, LANGUAGES, ROOT, run
 
-SMALL = ("--batch", "2", "--source-lengths", "8,16", "--target-length", "16")
+COMPILER = ROOT / "build/release/emulated-neuronx-cc"
+SIZES = ("--batch", "1,2", "--source-lengths", "16,32", "--target-length", "32", "--quiet")
+SMALL = ("--batch", "1", "--source-lengths", "16", "--target-length", "32", "--quiet")
+MODULES = ("encode-b1-s16-t32", "prefill-b1-s16-t32", "decode-b1-s16-t32")
 
 
-class Analyze(unittest.TestCase):
-    def test_the_demo_is_taken_whole(self):
-        code, out, error = run("analyze", DEMO, "--target", "inf2", *SMALL, "--json")
-        self.assertEqual((code, error), (0, ""))
-        report = json.loads(out)
-        self.assertEqual(report["support_percentage"], "100.00%")
-        self.assertEqual(report["unsupported_operators"], [])
-        self.assertIn("neuroglot_version", report)
-        self.assertEqual([module["name"] for module in report["modules"]],
-                         ["encode-b2-s8-t16", "encode-b2-s16-t16", "prefill-b2-s16-t16", "decode-b2-s16-t16"])
-        code, out, error = run("analyze", DEMO, "--target", "trn2", *SMALL, "--topk", "host", "--with-logits",
-                               "--dtype", "bf16")
-        self.assertEqual((code, error), (0, ""))
-        for words in (b"100.00 % of nodes", b"logits-b2-s16-t16", b"of 24 GiB", b"minutes"):
-            self.assertIn(words, out)
+class Neuron(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.own = Path(cls.folder.name)
+        cls.env = {"NEUROGLOT_HOME": str(cls.own / "home"), "NEUROGLOT_LIBNRT": "/none/libnrt.so.1"}
+        cls.bundle = cls.own / "bundle"
+        code, _, error = cls.run_here("compile", DEMO, "-o", cls.bundle, "--target", "inf2", "--jobs", "2",
+                                      "--neuronx-cc", COMPILER, *SIZES)
+        assert code == 0, error
 
-    def test_a_configuration_is_enough(self):
-        with tempfile.TemporaryDirectory() as folder:
-            config = Path(folder) / "config.json"
-            config.write_text(json.dumps({**json.loads((DEMO / "config.json").read_text()),
-                                          "activation_function": "gelu"}))
-            code, out, _ = run("analyze", folder, "--target", "trn1", *SMALL)
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    @classmethod
+    def run_here(cls, *arguments, stdin=b"", **env):
+        return run(*arguments, stdin=stdin, env={**cls.env, **env})
+
+    def refused(self, code, *arguments, **env):
+        found, _, error = self.run_here(*arguments, stdin=b"I like tea.\n", **env)
+        self.assertEqual(found, code, error)
+        self.assertNotIn("internal", error)
+        return error
+
+    def emitted(self, name, target="inf2"):
+        """A bundle whose modules are compiled elsewhere, and the commands for that."""
+        bundle = self.own / name
+        code, out, error = self.run_here("compile", DEMO, "-o", bundle, "--target", target, "--emit-only", *SMALL)
+        self.assertEqual(code, 0, error)
+        return bundle, out.decode()
+
+
+class Compile(Neuron):
+    def test_a_bundle_holds_a_neff_for_every_module_and_says_who_made_them(self):
+        manifest = json.loads((self.bundle / "manifest.json").read_text())
+        self.assertEqual(manifest["target"], "inf2")
+        self.assertEqual(manifest["compiler"], {"build": "emulated-2.27.5334.0+emulated", "arguments": []})
+        for module in manifest["modules"]:
+            self.assertIn(f"neff/{module['name']}.neff", manifest["files"])
+        code, _, error = self.run_here("inspect", self.bundle, "--check")
+        self.assertEqual(code, 0, error)
+
+    def test_what_it_will_take_is_said_before_it_begins(self):
+        arguments = [word for word in SMALL if word != "--quiet"]
+        code, _, error = self.run_here("compile", DEMO, "-o", self.own / "told", "--target", "trn2",
+                                       "--neuronx-cc", COMPILER, *arguments)
+        self.assertEqual(code, 0, error)
+        self.assertLess(error.index("device memory of a core: "), error.index("3 modules for trn2, 1 at a time"))
+        self.assertLess(error.index("minutes"), error.index("encode-b1-s16-t32: compiled"))
+
+    def test_errors_of_the_compiler_end_with_2_and_its_last_lines(self):
+        out = self.own / "failed"
+        compile_it = ("compile", DEMO, "-o", out, "--target", "trn1", "--neuronx-cc", COMPILER, *SMALL)
+        for fault, words in (("exit=70", ("an injected failure", "does not take the module", MODULES[0])),
+                             ("signal=9", ("ran out of memory",)), ("nothing", (MODULES[0],)),
+                             ("garbage", ("NEFF",))):
+            error = self.refused(2, *compile_it, EMULATED_NEURONX_CC=fault)
+            for word in words:
+                self.assertIn(word, error)
+            self.assertFalse(out.exists())
+        self.assertIn("no-such", self.refused(2, *compile_it, "--compiler-args", "--no-such-flag"))
+        code, _, error = self.run_here(*compile_it)  # nothing that failed is kept
+        self.assertEqual(code, 0, error)
+
+    def test_a_compiler_that_is_missing_is_the_users_matter(self):
+        compile_it = ("compile", DEMO, "-o", self.own / "none", "--target", "inf2", *SMALL)
+        self.assertIn("is not in $PATH", self.refused(1, *compile_it, PATH="/none"))
+        self.assertIn("/none/cc", self.refused(1, *compile_it, "--neuronx-cc", "/none/cc"))
+        self.assertIn("does not tell a version", self.refused(2, *compile_it, "--neuronx-cc", "/bin/false"))
+
+    def test_inf1_names_inf2_and_options_of_neuron_are_refused_elsewhere(self):
+        self.assertIn("--target inf2", self.refused(1, "compile", DEMO, "-o", self.own / "x", "--target", "inf1"))
+        for option in (("--emit-only",), ("--jobs", "2"), ("--neuronx-cc", "x"), ("--compiler-args", "x")):
+            self.assertIn(option[0], self.refused(1, "compile", DEMO, "-o", self.own / "x", *option))
+        both = ("--target", "inf2", "--emit-only", "--jobs", "2")
+        self.assertIn("--emit-only", self.refused(1, "compile", DEMO, "-o", self.own / "x", *both))
+        self.assertIn("compile it into a bundle", self.refused(1, "translate", DEMO, *LANGUAGES, "--target", "inf2"))
+
+
+class Finish(Neuron):
+    def compiled_elsewhere(self, bundle, commands):
+        """Runs the printed commands with the stand-in: a directory of NEFFs."""
+        folder = Path(tempfile.mkdtemp(dir=self.own))
+        shutil.copytree(bundle / "hlo", folder / "hlo")
+        (folder / "neuronx-cc").symlink_to(COMPILER)
+        for line in commands.splitlines():
+            subprocess.run(f"PATH={folder}:$PATH {line}", shell=True, cwd=folder, check=True, capture_output=True)
+        return folder
+
+    def test_what_was_compiled_elsewhere_makes_the_same_bundle(self):
+        bundle, commands = self.emitted("elsewhere")
+        self.assertEqual(len(commands.splitlines()), 3)
+        self.assertIn("finish", self.refused(1, "translate", bundle, *LANGUAGES, "--device", "emulated"))
+        neffs = self.compiled_elsewhere(bundle, commands)
+        code, _, error = self.run_here("finish", bundle, "--neffs", neffs, "--quiet")
+        self.assertEqual(code, 0, error)
+        here = self.own / "here"
+        code, _, error = self.run_here("compile", DEMO, "-o", here, "--target", "inf2", "--neuronx-cc", COMPILER, *SMALL)
+        self.assertEqual(code, 0, error)
+        manifests = [json.loads((path / "manifest.json").read_text()) for path in (bundle, here)]
+        for manifest in manifests:  # the file's name is in a NEFF
+            manifest["files"] = {name: row["bytes"] for name, row in manifest["files"].items()}
+        self.assertEqual(*manifests)
+        self.assertEqual((bundle / "weights.bin").read_bytes(), (here / "weights.bin").read_bytes())
+        self.assertEqual(self.run_here("inspect", bundle, "--check")[0], 0)
+
+    def test_neffs_that_are_none_are_refused_and_the_bundle_stays(self):
+        bundle, commands = self.emitted("refused")
+        before = (bundle / "manifest.json").read_bytes()
+        good = self.compiled_elsewhere(bundle, commands)
+        finish = ("finish", bundle, "--neffs", good)
+        neff = good / f"{MODULES[2]}.neff"
+        whole = neff.read_bytes()
+        build = whole.replace(b"emulated-2.27", b"emulated-2.26", 1)
+        real = whole[:40] + b"2.27.5334.0+0abc".ljust(128, b"\0") + whole[168:]
+        for damaged, word in ((b"x", "header"), (whole[:-1], "cut short"), (b"\0" * 2000, "header"),
+                              (build, "older"), (real, "emulated")):
+            neff.write_bytes(damaged)
+            self.assertIn(word, self.refused(1, *finish))
+        neff.unlink()
+        self.assertIn(f"{MODULES[2]}.neff: is missing", self.refused(1, *finish))
+        self.assertIn("--neffs", self.refused(1, "finish", bundle))
+        self.assertIn("Neuron target", self.refused(1, "finish", self.cpu(), "--neffs", good))
+        self.assertEqual((bundle / "manifest.json").read_bytes(), before)
+        self.assertEqual([path.name for path in self.own.glob(".refused*")], [])
+
+    def cpu(self):
+        path = self.own / "cpu"
+        self.assertEqual(self.run_here("compile", DEMO, "-o", path, "--quiet")[0], 0)
+        return path
+
+
+class Run(Neuron):
+    TEXT = b"I like tea.\nThe house is very old.\nWhere is Tom?\nWhy?\nI would like a cup of tea.\n"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.long = cls.own / "long"
+        code, _, error = cls.run_here("compile", DEMO, "-o", cls.long, "--target", "trn2", "--neuronx-cc", COMPILER,
+                                      "--batch", "1,4", "--source-lengths", "16,32", "--target-length", "200",
+                                      "--beams", "3", "--quiet")
+        assert code == 0, error
+
+    def translate(self, *options, **env):
+        return self.run_here("translate", self.long, "--device", "emulated", *LANGUAGES, *options,
+                             stdin=self.TEXT, **env)
+
+    def test_the_stand_in_chooses_the_cpus_words(self):
+        for options in (("--beam", "1"), ("--beam", "3", "--n-best", "2"), ("--batch", "1")):
+            code, expected, _ = self.run_here("translate", DEMO, *LANGUAGES, *options, "--quiet", stdin=self.TEXT)
             self.assertEqual(code, 0)
-            self.assertIn(b"CPU fallback", out)
-            self.assertIn(b"AwsNeuronErf", out)
-            for text, words in (("[]", "must be a JSON object"), ("{", "config.json"), ("{}", "model_type"),
-                                ('{"model_type":"m2m_100","d_model":-3}', "d_model")):
-                config.write_text(text)
-                code, _, error = run("analyze", folder, "--target", "trn1")
-                self.assertEqual(code, 1, text)
-                self.assertIn(words, error)
+            stats = self.own / "stats.json"
+            code, found, error = self.translate(*options, "--stats", stats)
+            self.assertEqual(code, 0, error)
+            words = lambda text: [line.rsplit("|||", 1)[0] for line in text.decode().splitlines()]
+            self.assertEqual(words(found), words(expected), options)
+            told = json.loads(stats.read_text())
+            self.assertEqual(told["device"], "emulated trn2 (libnrt 2.34.10.0)")
+            self.assertGreater(sum(told["executions"].values()), 1)
 
-    def test_refuses_by_name(self):
-        for arguments, word in ((("--target", "inf1"), "--target inf2"), ((), "--target"),
-                                (("--target", "cpu"), "inf2 trn1 trn2"),
-                                (("--target", "inf2", "--source-lengths", "8,x"), "--source-lengths")):
-            code, _, error = run("analyze", DEMO, *arguments)
-            self.assertEqual(code, 1, arguments)
-            self.assertIn(word, error)
+    def test_faults_of_the_device_end_with_2_or_are_waited_for(self):
+        code, expected, error = self.translate()
+        self.assertEqual(code, 0, error)
+        for fault in ("nrt_execute@3=7", "nrt_load@2=1005", "nrt_tensor_write@9=7", "nrt_unload@1=1"):
+            code, found, error = self.translate(EMULATED_NRT=fault)
+            self.assertEqual((code, found), (0, expected), error)
+        for fault, words in (("nrt_init@1=6", "NRT_HW_ERROR"), ("nrt_execute@3=1006", "NRT_EXEC_OOB"),
+                             ("nrt_execute@3=1201", "start the program again"), ("nrt_load@2=10", "older one"),
+                             ("nrt_tensor_read@2=4", "too little memory"), ("nrt_execute@1+=1005", "10 times")):
+            code, _, error = self.translate(EMULATED_NRT=fault)
+            self.assertEqual(code, 2, error)
+            self.assertIn(words, error)
+        code, _, error = self.translate(EMULATED_NRT_MEMORY="1000000")
+        self.assertEqual(code, 2, error)
+        self.assertIn("MB are used", error)
 
-
-class PlanBuckets(unittest.TestCase):
-    def plan(self, lines, *arguments):
-        code, out, error = run("plan-buckets", *arguments, stdin=lines)
-        self.assertEqual((code, error), (0, ""))
-        return out.decode().splitlines()
-
-    def test_lengths_and_text_say_the_same(self):
-        text = ["Hello.", "How are you?", "", "I have never been to Boston, but I would like to go."] * 3
-        ids = run("tokenize", DEMO, "--lang", "eng_Latn", stdin="\n".join(text).encode())[1].decode().splitlines()
-        lengths = "".join(f"{len(line.split())}\n" for line, source in zip(ids, text) if source)
-        by_lengths = self.plan(lengths.encode(), "--lengths", "-", "--graphs", "2")
-        by_text = self.plan("\n".join(text).encode(), "--text", "-", "--model", DEMO, "--graphs", "2")
-        self.assertEqual(by_lengths, by_text)
-        self.assertEqual(len(by_lengths), 3)
-        self.assertEqual(by_lengths[0].count(","), 1)
-
-    def test_lengths_at_their_limits(self):
-        self.assertEqual(self.plan(b"1\n1048576\r\n", "--lengths", "-", "--graphs", "64", "--max", "8192")[0],
-                         "--source-lengths 3,8192")
-        for line in (b"0", b"1048577", b"-3", b"", b"5 6", b"0x9", b"9" * 40, b"\xff", b"5\x00"):
-            code, _, error = run("plan-buckets", "--lengths", "-", "--graphs", "2", stdin=b"7\n" + line + b"\n7\n")
-            self.assertEqual(code, 1, line)
-            self.assertIn("line 2", error)
-
-    def test_refuses_by_name(self):
-        for arguments, word in (((), "--graphs"), (("--graphs", "2"), "--text"), (("--graphs", "65"), "--graphs"),
-                                (("--graphs", "2", "--lengths", "-", "--text", "-"), "one of"),
-                                (("--graphs", "2", "--lengths", "-", "--model", DEMO), "--model"),
-                                (("--graphs", "2", "--text", "-"), "--model"),
-                                (("--graphs", "2", "--lengths", "-"), "no sources"),
-                                (("--graphs", "2", "--lengths", "/nonexistent"), "/nonexistent")):
-            code, _, error = run("plan-buckets", *arguments)
-            self.assertEqual(code, 1, arguments)
-            self.assertIn(word, error)
+    def test_the_device_is_the_bundles_and_nothing_falls_back(self):
+        translate = ("translate", self.long, *LANGUAGES)
+        self.assertIn("/none/libnrt.so.1", self.refused(2, *translate))
+        self.assertIn("/none/libnrt.so.1", self.refused(2, *translate, "--device", "neuron"))
+        self.assertIn("/other.so", self.refused(2, *translate, "--libnrt", "/other.so"))
+        emulated = ROOT / "build/release/libemulated-nrt.so"
+        self.assertIn("--device emulated", self.refused(1, *translate, "--libnrt", emulated))
+        self.assertIn("--device neuron, or emulated", self.refused(1, *translate, "--device", "cpu"))
+        self.assertIn("--libnrt", self.refused(1, *translate, "--device", "emulated", "--libnrt", "x"))
+        self.assertIn("inf2, trn1 or trn2", self.refused(1, "translate", DEMO, *LANGUAGES, "--target", "cpu", "--device", "neuron"))
+        self.assertIn("neuron:x", self.refused(1, *translate, "--device", "neuron:x"))
+        self.assertIn("NEURON_LOGICAL_NC_CONFIG=2",
+                      self.refused(1, *translate, "--device", "emulated", NEURON_LOGICAL_NC_CONFIG="1"))
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ namespace ng {
 // What a device wants of the compiler; written into the manifest by name.
 struct Target {
   std::string_view name;
-  bool fused;          // the fuse pass runs
-  bool packed;         // matrices are laid out in panels
-  bool fixed = false;  // shapes are: it gets modules (docs/neuron.md), not graphs
+  bool fused;           // the fuse pass runs
+  bool packed;          // matrices are laid out in panels
+  bool fixed = false;   // shapes are: it gets modules (docs/neuron.md), not graphs
+  bool neuron = false;  // which neuronx-cc compiles, each to a NEFF
 };
 
 // Bytes bound to one input or output for one run. `type` is exact: a counted dimension has the size
@@ -64,9 +65,14 @@ class Device {
   virtual std::string description() const = 0;  // "cpu (avx512, 2 threads)"
 };
 
+// What a target's own compiler made of a module, by the module's name.
+using ProgramSource = std::function<std::span<const std::byte>(const std::string& module)>;
+
 struct DeviceOptions {
-  int threads = 0;          // 0: available_threads()
-  std::string plugin = {};  // of pjrt: the path of the library
+  int threads = 0;              // 0: available_threads()
+  std::string library = {};     // of pjrt: the plugin's path; of Neuron: libnrt's, or ""
+  bool emulated = false;        // of Neuron: the stand-in beside the program
+  ProgramSource programs = {};  // of Neuron: the NEFFs
 };
 
 struct Backend {

@@ -57,7 +57,8 @@ void check_file_name(const std::string& name, std::string_view what) {
   constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz";
   constexpr std::string_view kModule = "abcdefghijklmnopqrstuvwxyz0123456789-";
   const bool good = lies_in(name, "graphs/", ".txt", kLetters) ||
-                    lies_in(name, "hlo/", ".pb", kModule) || name == kTokenizerName;
+                    lies_in(name, "hlo/", ".pb", kModule) ||
+                    lies_in(name, "neff/", ".neff", kModule) || name == kTokenizerName;
   check(good, "{}: '{}' is no name of a file in a bundle", what, shown(name));
 }
 
@@ -237,8 +238,14 @@ std::string_view Bundle::file(const std::string& name) const {
   return text_of(*found->second);
 }
 
-std::string_view Bundle::module(const std::string& name) const {
-  return file(fmt::format("hlo/{}.pb", name));
+std::string_view Bundle::module(const std::string& name) const { return file(module_file(name)); }
+
+bool Bundle::has_program(const std::string& module) const {
+  return files_.contains(program_file(module));
+}
+
+std::string_view Bundle::program(const std::string& module) const {
+  return file(program_file(module));
 }
 
 std::string_view Bundle::artifact(const std::string& phase) const {

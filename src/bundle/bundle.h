@@ -69,6 +69,9 @@ class Bundle {
   const StaticSizes& sizes() const { return sizes_; }
   const std::vector<Module>& modules() const { return modules_; }
   std::string_view module(const std::string& name) const;
+  // What the target's own compiler made of a module, where it was compiled.
+  bool has_program(const std::string& module) const;
+  std::string_view program(const std::string& module) const;
   bool has_tokenizer() const { return files_.contains(std::string(kTokenizerName)); }
   std::string_view tokenizer_bytes() const;
 

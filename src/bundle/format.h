@@ -11,6 +11,9 @@ inline constexpr std::string_view kManifestName = "manifest.json", kHashName = "
                                   kWeightsName = "weights.bin";
 inline constexpr size_t kWeightAlignment = 64;
 
+inline std::string module_file(const std::string& module) { return "hlo/" + module + ".pb"; }
+inline std::string program_file(const std::string& module) { return "neff/" + module + ".neff"; }
+
 // What manifest.sha256 holds: a line for `sha256sum -c`.
 inline std::string hash_line(const std::string& sha256) { return sha256 + "  manifest.json\n"; }
 

@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "bundle/bundle.h"
 #include "bundle/format.h"
-#include "compile/compile.h"
+#include "compile/neuron_modules.h"
 #include "ir/text.h"
 #include "text/tokenizer.h"
 #include "translate/ports.h"
@@ -57,7 +57,7 @@ void check_weight_types(const Bundle& bundle, const Graph& graph, const std::str
 // Modules say what the manifest says of them.
 void check_modules(const Bundle& bundle) {
   for (const Bundle::Module& module : bundle.modules()) {
-    const std::string what = fmt::format("{}/hlo/{}.pb", bundle.path().string(), module.name);
+    const std::string what = (bundle.path() / module_file(module.name)).string();
     const Graph graph = import_hlo(bundle.module(module.name), what);
     check_weight_types(bundle, graph, what);
     check_facts(graph, bundle.facts(), what);
@@ -67,6 +67,7 @@ void check_modules(const Bundle& bundle) {
           wanted.size(0), kManifestName);
     check(graph.name == module.name, "{}: holds the module '{}'", what, shown(graph.name));
   }
+  check_neffs(bundle);
 }
 
 void check_graphs(const Bundle& bundle) {

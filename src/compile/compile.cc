@@ -6,6 +6,8 @@
 #include "backends/xla/emit_hlo.h"
 #include "base/error.h"
 #include "bundle/bundle.h"
+#include "bundle/format.h"
+#include "compile/neuron_modules.h"
 #include "compile/prepare.h"
 #include "ir/text.h"
 #include "passes/passes.h"
@@ -36,11 +38,11 @@ Lowered lower_phases(const Model& model, const CompileOptions& options, const Ta
 }
 
 // Modules for the sizes that were asked for.
-Lowered lower_modules(const Model& model, const StaticOptions& options) {
+Lowered lower_modules(const Model& model, const StaticOptions& options, HloDialect dialect) {
   Lowered lowered;
   for (const PlannedModule& module : plan_modules(options)) {
     const Split split = lower_module(model, module, options);
-    lowered.files[fmt::format("hlo/{}.pb", module.name)] = emit_hlo(split.phase, HloDialect::xla);
+    lowered.files[module_file(module.name)] = emit_hlo(split.phase, dialect);
     merge_prepare(lowered.prepare, split.prepare);
   }
   return lowered;
@@ -198,12 +200,17 @@ void compile(const Checkpoint& checkpoint, const CompileOptions& options, const 
   StaticOptions modules = checked(options.modules);
   modules.dtype = options.dtype;
   const Lowered lowered =
-      target.fixed ? lower_modules(model, modules) : lower_phases(model, options, target);
+      target.fixed
+          ? lower_modules(model, modules, target.neuron ? HloDialect::neuron : HloDialect::xla)
+          : lower_phases(model, options, target);
   Json manifest = manifest_of(checkpoint, model, options);
   if (target.fixed) describe_modules(model, modules, manifest);
   warn_of_defaults(manifest, model, progress);
   const std::string tokenizer = tokenizer_of(checkpoint, model, progress);
   const uint64_t bytes = prepared_bytes(lowered.prepare);
+  const std::vector<CompiledModule> programs =
+      target.neuron ? compile_neffs(plan_modules(modules), lowered.files, options, progress)
+                    : std::vector<CompiledModule>();
   const uint64_t whole = bytes + other_bytes(lowered, manifest, tokenizer.size());
   if (options.make_room) options.make_room(whole);
   check_room(out, whole);
@@ -212,6 +219,7 @@ void compile(const Checkpoint& checkpoint, const CompileOptions& options, const 
   progress.say(fmt::format("licence: {}", manifest["licence"].get<std::string>()));
   manifest["sources"] = hashed_sources(checkpoint, options, progress);
   for (const auto& [name, bytes_of_file] : lowered.files) writer.add_file(name, bytes_of_file);
+  add_neffs(programs, options.neuron, writer, manifest);
   ThreadPool threads(options.threads > 0 ? options.threads : available_threads());
   progress.begin("writing weights", bytes);
   write_prepared(lowered.prepare, checkpoint_rows(checkpoint, model.weights), writer,

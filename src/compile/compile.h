@@ -12,9 +12,18 @@
 
 namespace ng {
 
+// How a module becomes a NEFF (backends/neuron/compile_modules.h).
+struct NeuronOptions {
+  std::string compiler;            // a path, or a name that $PATH has; empty: neuronx-cc
+  bool emit_only = false;          // modules alone: they are compiled elsewhere
+  int jobs = 1;                    // compilers at a time
+  std::vector<std::string> extra;  // words for the compiler
+};
+
 struct CompileOptions {
   std::string target = "cpu";
   StaticOptions modules;     // of a static target; its dtype is the one below
+  NeuronOptions neuron;      // of a Neuron target
   DType dtype = DType::f32;  // f32 or bf16: of the matrices
   bool force = false;        // an existing bundle is replaced
   int threads = 0;           // 0: available_threads()

@@ -1,18 +1,44 @@
-// `neuroglot compile`: a checkpoint directory becomes a bundle.
+// `neuroglot compile` and `finish`: a checkpoint directory becomes a bundle.
 #include "compile/compile.h"
 
 #include "base/error.h"
+#include "compile/neuron_modules.h"
 #include "tools/opened.h"
 
 namespace ng {
+namespace {
+
+// What would have no effect is refused.
+void check_options(const Options& options) {
+  const bool neuron = find_backend(options.target).target.neuron;
+  for (const char* flag : {"--neuronx-cc", "--emit-only", "--jobs", "--compiler-args"}) {
+    check(neuron || !options.is_given(flag), "{} is of --target inf2, trn1 and trn2", flag);
+  }
+  check(!options.emit_only || (!options.is_given("--neuronx-cc") && !options.is_given("--jobs")),
+        "--emit-only compiles nothing: leave --neuronx-cc and --jobs out");
+}
+
+}  // namespace
 
 int compile_command(const Options& options) {
   check(!options.output.empty(), "compile needs -o BUNDLE");
   check(!is_bundle(options.model), "{}: is a bundle already; give the checkpoint directory",
         options.model);
+  check_options(options);
   Progress progress(options.quiet);
   const Checkpoint checkpoint = Checkpoint::open(options.model);
-  compile(checkpoint, compile_options(options), options.output, progress);
+  const CompileOptions compile_as = compile_options(options);
+  compile(checkpoint, compile_as, options.output, progress);
+  if (options.emit_only) {
+    fmt::print("{}", neuron_commands(Bundle::open(options.output), compile_as.neuron));
+  }
+  return 0;
+}
+
+int finish_command(const Options& options) {
+  check(!options.neffs.empty(), "finish needs --neffs DIR");
+  Progress progress(options.quiet);
+  finish_bundle(options.model, options.neffs, progress);
   return 0;
 }
 

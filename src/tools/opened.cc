@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/machine.h"
+#include "base/process.h"
 
 namespace ng {
 namespace {
@@ -31,32 +32,60 @@ std::vector<int64_t> numbers(const char* flag, const std::string& text) {
   return found;
 }
 
-// "cpu", "pjrt:PLUGIN.so"
+// "cpu", "pjrt:PLUGIN.so", "neuron"
 struct DeviceName {
-  std::string target, plugin;
+  std::string kind, plugin;
 };
 DeviceName device_of(const std::string& text) {
   const size_t colon = text.find(':');
   DeviceName name{text.substr(0, colon), colon == std::string::npos ? "" : text.substr(colon + 1)};
-  check((name.target == "pjrt") == !name.plugin.empty(),
-        "--device {}: cpu, reference or pjrt:PLUGIN.so", shown(text));
+  check((name.kind == "pjrt") == !name.plugin.empty() &&
+            (colon == std::string::npos || name.kind == "pjrt"),
+        "--device {}: cpu, reference, pjrt:PLUGIN.so, neuron or emulated", shown(text));
   return name;
+}
+
+bool is_neuron(const std::string& target) { return find_backend(target).target.neuron; }
+
+// NEFFs by the names of their modules; all are there.
+ProgramSource programs_of(const Bundle& bundle) {
+  for (const Bundle::Module& module : bundle.modules()) {
+    check(bundle.has_program(module.name),
+          "{}: its modules are not compiled (--emit-only): neuroglot finish {} --neffs DIR, or "
+          "compile again without it",
+          bundle.path().string(), bundle.path().string());
+  }
+  return [&bundle](const std::string& module) {
+    const std::string_view text = bundle.program(module);
+    return std::as_bytes(std::span(text.data(), text.size()));
+  };
 }
 
 // The device that options name, or the one that the bundle was compiled for.
 std::unique_ptr<Device> open_device(const Options& options, const Bundle& bundle) {
-  const DeviceName named =
-      options.device.empty() ? DeviceName{bundle.target(), ""} : device_of(options.device);
-  check(named.target == bundle.target(),
-        "--device {}: {} was compiled for {}; compile the checkpoint with --target {}",
-        shown(options.device), bundle.path().string(), bundle.target(), named.target);
-  check(bundle.target() != "pjrt" || !named.plugin.empty(),
+  const std::string& target = bundle.target();
+  const bool neuron = is_neuron(target);
+  const DeviceName named = options.device.empty() ? DeviceName{neuron ? "neuron" : target, ""}
+                                                  : device_of(options.device);
+  const bool fits =
+      neuron ? named.kind == "neuron" || named.kind == "emulated" : named.kind == target;
+  check(fits, "--device {}: {} was compiled for {}; {}", shown(options.device),
+        bundle.path().string(), target,
+        neuron
+            ? std::string("run it with --device neuron, or emulated")
+            : fmt::format("compile the checkpoint with --target {}",
+                          named.kind == "neuron" || named.kind == "emulated" ? "inf2, trn1 or trn2"
+                                                                             : shown(named.kind)));
+  check(target != "pjrt" || !named.plugin.empty(),
         "{} was compiled for pjrt: say which plugin runs it with --device pjrt:PLUGIN.so",
         bundle.path().string());
+  check(options.libnrt.empty() || named.kind == "neuron", "--libnrt is of --device neuron");
   DeviceOptions device;
   device.threads = static_cast<int>(options.threads);
-  device.plugin = named.plugin;
-  return find_backend(named.target).open(device);
+  device.library = neuron ? options.libnrt : named.plugin;
+  device.emulated = named.kind == "emulated";
+  if (neuron) device.programs = programs_of(bundle);
+  return find_backend(target).open(device);
 }
 
 // A phase of a static target: its modules, which the device loads when they are needed.
@@ -98,7 +127,7 @@ double seconds_now() {
 CompileOptions compile_options(const Options& options) {
   CompileOptions compile;
   const bool by_device = !options.device.empty() && !options.is_given("--target");
-  compile.target = by_device ? device_of(options.device).target : options.target;
+  compile.target = by_device ? device_of(options.device).kind : options.target;
   compile.modules.batches = numbers("--batch", options.batches);
   compile.modules.source_lengths = numbers("--source-lengths", options.source_lengths);
   compile.modules.beams = options.beams;
@@ -111,6 +140,8 @@ CompileOptions compile_options(const Options& options) {
         shown(options.dtype));
   compile.dtype = options.dtype == "bf16" ? DType::bf16 : DType::f32;
   compile.force = options.force;
+  compile.neuron = {options.neuronx_cc, options.emit_only, static_cast<int>(options.jobs),
+                    split_words(options.compiler_args, "--compiler-args")};
   compile.threads = static_cast<int>(options.threads);
   return compile;
 }
@@ -131,8 +162,13 @@ Bundle open_bundle(const Options& options, std::optional<CachedBundle>& cached) 
     check_as_compiled(options, bundle);
     return bundle;
   }
+  const CompileOptions compile = compile_options(options);
+  check(compile.target != "neuron" && compile.target != "emulated" && !is_neuron(compile.target),
+        "{}: for Neuron, compile it into a bundle first: neuroglot compile {} -o BUNDLE --target "
+        "inf2|trn1|trn2",
+        options.model, options.model);
   Progress progress(options.quiet);
-  cached.emplace(cached_bundle(options.model, compile_options(options), progress));
+  cached.emplace(cached_bundle(options.model, compile, progress));
   return cached->bundle;
 }
 

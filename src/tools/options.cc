@@ -30,27 +30,40 @@ const OptionRow kOptions[] = {
     {"-o,--output", "PATH", &Options::output, "compile translate forward",
      "where the result goes (translate: standard output)"},
     {"--force", "", &Options::force, "compile", "replace an existing output directory"},
-    {"--target", "cpu|reference|pjrt", &Options::target, "compile *",
-     "what to compile for; the reference interpreter is slow and readable; pjrt: XLA modules"},
+    {"--target", "cpu|reference|pjrt|inf2|trn1|trn2", &Options::target, "compile *",
+     "what to compile for; the reference interpreter is slow and readable; pjrt: XLA modules; "
+     "inf2, trn1, trn2: AWS Neuron"},
     {"--target", "inf2|trn1|trn2", &Options::target, "analyze", "the Neuron device"},
-    {"--device", "cpu|reference|pjrt:PLUGIN.so", &Options::device, "translate generate forward",
-     "where to run (else what the bundle was compiled for)"},
-    {"--batch", "N,N", &Options::batches, "compile analyze", "pjrt: sentences of its modules"},
-    {"--beams", "N", &Options::beams, "compile analyze *", "pjrt: rows of a sentence in a step", 1,
-     kMostBeams},
+    {"--device", "cpu|reference|pjrt:PLUGIN.so|neuron|emulated", &Options::device,
+     "translate generate forward", "where to run (else what the bundle was compiled for)"},
+    {"--libnrt", "PATH", &Options::libnrt, "translate generate forward",
+     "Neuron's runtime library (else $NEUROGLOT_LIBNRT, then the loader's libnrt.so.1)"},
+    {"--neuronx-cc", "PATH", &Options::neuronx_cc, "compile",
+     "Neuron: its compiler (else that of $PATH)"},
+    {"--emit-only", "", &Options::emit_only, "compile",
+     "Neuron: modules alone, and the commands that compile them elsewhere"},
+    {"--jobs", "N", &Options::jobs, "compile", "Neuron: compilers at a time", 1, 256},
+    {"--compiler-args", "WORDS", &Options::compiler_args, "compile",
+     "Neuron: more words for the compiler"},
+    {"--neffs", "DIR", &Options::neffs, "finish", "where the compiled modules are"},
+    {"--batch", "N,N", &Options::batches, "compile analyze",
+     "fixed shapes: sentences of the modules"},
+    {"--beams", "N", &Options::beams, "compile analyze *",
+     "fixed shapes: rows of a sentence in a step", 1, kMostBeams},
     {"--source-lengths", "N,N", &Options::source_lengths, "compile analyze *",
-     "pjrt: source tokens of its encoders"},
+     "fixed shapes: source tokens of the encoders"},
     {"--target-length", "N", &Options::target_length, "compile analyze *",
-     "pjrt: the longest max_length", 1, kMostTargetIds},
+     "fixed shapes: the longest max_length", 1, kMostTargetIds},
     {"--topk", "device|host", &Options::topk, "compile analyze *",
-     "pjrt: who finds the best of all scores"},
+     "fixed shapes: who finds the best of all scores"},
     {"--with-logits", "", &Options::with_logits, "compile analyze *",
-     "pjrt: modules that give all scores, too, for forward and some generation settings"},
+     "fixed shapes: modules that give all scores, too, for forward and some generation settings"},
     {"--dtype", "f32|bf16", &Options::dtype, "compile analyze *",
      "type of matrices; everything else is float32"},
     {"--threads", "N", &Options::threads, "compile *",
      "threads; 0: the smaller of CPU affinity and cgroup quota", 0, 1024},
-    {"--quiet", "", &Options::quiet, "compile make-checkpoint *", "no progress, no warnings"},
+    {"--quiet", "", &Options::quiet, "compile finish make-checkpoint *",
+     "no progress, no warnings"},
     {"--batch", "N|auto", &Options::batch, "translate generate", "sentences that run together"},
     {"--warmup", "N", &Options::warmup, "translate generate forward",
      "runs before the measured ones", 0, 1000},
@@ -102,7 +115,16 @@ const OptionRow kOptions[] = {
     {"--seed", "S", &Options::seed, "make-checkpoint", "of the random weights"},
 };
 
-enum class Takes { checkpoint, model, model_and_files, output, action, optional_model, nothing };
+enum class Takes {
+  checkpoint,
+  bundle,
+  model,
+  model_and_files,
+  output,
+  action,
+  optional_model,
+  nothing
+};
 
 struct CommandRow {
   const char* name;
@@ -114,6 +136,8 @@ struct CommandRow {
 
 constexpr CommandRow kCommands[] = {
     {"compile", compile_command, Takes::checkpoint, false, "checkpoint directory → bundle"},
+    {"finish", finish_command, Takes::bundle, false,
+     "takes what compile --emit-only left to be compiled elsewhere"},
     {"translate", translate_command, Takes::model_and_files, true, "text → text, line by line"},
     {"generate", generate_command, Takes::model_and_files, true,
      "token ids → token ids, JSON Lines"},
@@ -136,6 +160,7 @@ constexpr const char* kEnvironment =
     "Environment:\n"
     "  NEUROGLOT_HOME  cache of compiled models (else $XDG_CACHE_HOME/neuroglot, "
     "~/.cache/neuroglot)\n"
+    "  NEUROGLOT_LIBNRT  Neuron's runtime library, where --libnrt is not given\n"
     "  NEUROGLOT_ISA   kernels to use: generic, avx2 or avx512 (else the best there is)\n"
     "  NEUROGLOT_PJRT_FORMAT  what a PJRT plugin is given: hlo or mlir (else what it knows)\n"
     "Exit codes: 0 ok, 1 input or usage, 2 device, 3 verification found a difference, 70 our bug";
@@ -190,6 +215,9 @@ void add_positionals(CLI::App& app, Options& options, Takes kind) {
   switch (kind) {
     case Takes::checkpoint:
       app.add_option("MODEL_DIR", options.model, "checkpoint directory")->required();
+      break;
+    case Takes::bundle:
+      app.add_option("BUNDLE", options.model, "of compile --emit-only")->required();
       break;
     case Takes::model:
       app.add_option("MODEL", options.model, "BUNDLE or MODEL_DIR")->required();

@@ -15,18 +15,19 @@ struct Options {
   std::string target = "cpu", device, dtype = "f32", batch = "auto";
   std::string batches = "1,8", source_lengths = "32,64,128,256", topk = "device";
   std::string from, to, split = "none", lang, dialect = "hf";
+  std::string neuronx_cc, compiler_args, neffs, libnrt;
   std::string graph, stage;
   std::vector<std::string> without;
   std::string shape, format = "bin";
   std::string action = "list";  // of cache
   int64_t threads = 0, warmup = 0, repeat = 1;
-  int64_t beams = 4, target_length = 256;
+  int64_t beams = 4, target_length = 256, jobs = 1;
   int64_t beam = 0, n_best = 0, max_source_tokens = 512;
   std::string lengths, text;  // files of plan-buckets
   int64_t graphs = 0;
   int64_t sentences = 4, shards = 1, seed = 0;
   bool force = false, quiet = false, scores = false, jsonl = false, json = false, check = false;
-  bool special = false, with_logits = false;
+  bool special = false, with_logits = false, emit_only = false;
 
   std::vector<std::string> given;  // flags that were on the command line: "--dtype"
 
@@ -39,6 +40,7 @@ int run_command_line(int argc, char** argv);
 
 // The commands, each in its own file. They return 0, or 1 when some records failed.
 int compile_command(const Options& options);
+int finish_command(const Options& options);
 int translate_command(const Options& options);
 int generate_command(const Options& options);
 int forward_command(const Options& options);

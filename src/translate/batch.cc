@@ -261,7 +261,9 @@ void Batch::start(std::span<Job* const> jobs) {
   const std::vector<Memory> memories = session_.encode(sources);
   for (size_t i = 0; i < jobs.size(); ++i) {
     running_.push_back(std::make_unique<Running>(session_, *jobs[i], memories[i]));
-    running_.back()->advance_known();
+  }
+  for (auto it = running_.end() - static_cast<long>(jobs.size()); it != running_.end(); ++it) {
+    (*it)->advance_known();
   }
 }
 

@@ -312,7 +312,9 @@ void Steps::run(std::span<const Argument> inputs, std::span<const Argument> outp
   std::map<int32_t, std::vector<int64_t>> waiting;  // by slot
   const std::span<const int32_t> start = integers(inputs[5]);
   for (size_t row = 0; row < start.size(); ++row) {
-    waiting[start[row] / static_cast<int32_t>(sizes_.source)].push_back(static_cast<int64_t>(row));
+    const int32_t slot = start[row] / static_cast<int32_t>(sizes_.source);
+    NG_CHECK(slot < sizes_.slots, "slot {} of {}", slot, sizes_.slots);
+    waiting[slot].push_back(static_cast<int64_t>(row));
   }
   while (!waiting.empty()) {
     const Placed placed = place(waiting);

@@ -155,11 +155,23 @@ std::vector<Memory> Session::encode(std::span<const Source> sources, Tensor* hid
     }
     check(memories[s].length > 0, "a source has no ids that count");
   }
+  // A slot of a static target is a run that holds the longest source.
+  for (Memory& memory : memories) memory.start = memory_rows_.take(run_of(memory.length));
+  try {
+    run_encoder(sources, memories, hidden);
+  } catch (...) {  // nobody else knows of these rows
+    for (const Memory& memory : memories) release(memory);
+    throw;
+  }
+  return memories;
+}
+
+void Session::run_encoder(std::span<const Source> sources, std::span<const Memory> memories,
+                          Tensor* hidden) {
+  Phase& run = phase("encode");
   PackedSources packed;
   size_t offset = 0;
   for (size_t s = 0; s < sources.size(); ++s) {
-    // A slot of a static target is a run that holds the longest source.
-    memories[s].start = memory_rows_.take(run_of(memories[s].length));
     pack(sources[s], offset, memories[s], hidden != nullptr, packed);
     offset += sources[s].ids.size();
   }
@@ -178,7 +190,6 @@ std::vector<Memory> Session::encode(std::span<const Source> sources, Tensor* hid
   if (hidden != nullptr) run.outputs[hidden_at] = result(states, DType::f32, {tokens, d});
   run.executable->run(run.inputs, run.outputs);
   if (hidden != nullptr) *hidden = in_source_order(states, packed.order, d);
-  return memories;
 }
 
 void Session::release(const Memory& memory) {

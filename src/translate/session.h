@@ -102,6 +102,8 @@ class Session {
     return sizes_.slots > 0 ? static_cast<int32_t>(sizes_.source) : length;
   }
   Phase& phase(const std::string& name);
+  void run_encoder(std::span<const Source> sources, std::span<const Memory> memories,
+                   Tensor* hidden);
   void pack(const Source& source, size_t offset, const Memory& memory, bool masked,
             PackedSources& packed) const;
 

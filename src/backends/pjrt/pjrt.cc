@@ -1,12 +1,11 @@
 #include "backends/pjrt/pjrt.h"
 
 #include <deque>
-#include <map>
 
 #include "backends/pjrt/client.h"
 #include "backends/xla/emit_stablehlo.h"
 #include "backends/xla/import_hlo.h"
-#include "backends/xla/module.h"
+#include "backends/xla/residents.h"
 #include "base/error.h"
 
 namespace ng {
@@ -16,33 +15,10 @@ using pjrt::Client;
 using pjrt::Compiled;
 using pjrt::Handle;
 
-// A weight or a state, shared by the executables that name it. A state's buffer is gone while a run
-// uses it up, and for good if that run fails.
-struct Resident {
-  Type type;
-  Handle buffer;
-};
-using Residents = std::map<std::string, Resident>;
-
-// One of `residents` by the name and type of `port`; `make` gives the bytes of a new one.
-Resident& find_or_upload(const Client& client, Residents& residents, const Port& port,
-                         const std::function<Tensor()>& make) {
-  const auto found = residents.find(port.name);
-  if (found != residents.end()) {
-    check(found->second.type == port.type, "'{}' is {} in one module, {} in another",
-          shown(port.name), to_string(found->second.type), to_string(port.type));
-    return found->second;
-  }
-  const Tensor tensor = make();
-  check(tensor.type == port.type, "weight '{}' is {}, the module wants {}", shown(port.name),
-        to_string(tensor.type), to_string(port.type));
-  Handle buffer = client.upload(port.type, tensor.data.data(), 0);
-  return residents.emplace(port.name, Resident{port.type, std::move(buffer)}).first->second;
-}
-
-Tensor zeros(const Type& type) {
-  return Tensor::own(type, std::vector<std::byte>(static_cast<size_t>(byte_count(type))));
-}
+// A state's buffer is gone while a run uses it up, and for good if that run fails.
+using PjrtResidents = Residents<Handle>;
+using Resident = PjrtResidents::Resident;
+using Bound = PjrtResidents::Bound;
 
 // Does the plugin see in the module what we do?
 void check_compiled(const Compiled& compiled, const ModuleInterface& interface) {
@@ -67,12 +43,6 @@ void check_compiled(const Compiled& compiled, const ModuleInterface& interface) 
   }
 }
 
-struct Bound {
-  std::vector<const Resident*> inputs;  // states that another module writes; null: the caller gives
-  std::vector<Resident*> states;
-  std::vector<const Resident*> weights;
-};
-
 class PjrtExecutable : public Executable {
  public:
   PjrtExecutable(const Client& client, Compiled compiled, ModuleInterface interface, Bound bound,
@@ -81,24 +51,14 @@ class PjrtExecutable : public Executable {
         compiled_(std::move(compiled)),
         interface_(std::move(interface)),
         bound_(std::move(bound)),
-        runs_(runs) {
-    std::vector<bool> is_state(interface_.outputs.size());
-    for (const auto& alias : interface_.aliases) is_state.at(alias.output) = true;
-    for (size_t i = 0; i < is_state.size(); ++i) {
-      if (is_state[i]) continue;
-      outputs_.push_back(interface_.outputs[i]);
-      output_numbers_.push_back(i);
-    }
-    for (size_t i = 0; i < interface_.inputs.size(); ++i) {
-      if (bound_.inputs[i] == nullptr) inputs_.push_back(interface_.inputs[i]);
-    }
-  }
-  const std::vector<Port>& inputs() const override { return inputs_; }
-  const std::vector<Port>& outputs() const override { return outputs_; }
+        ports_(caller_ports(interface_, bound_.held())),
+        runs_(runs) {}
+  const std::vector<Port>& inputs() const override { return ports_.inputs; }
+  const std::vector<Port>& outputs() const override { return ports_.outputs; }
 
   void run(std::span<const Argument> inputs, std::span<const Argument> outputs) override {
-    check_types(inputs, inputs_);
-    check_types(outputs, outputs_);
+    check_arguments(inputs, ports_.inputs);
+    check_arguments(outputs, ports_.outputs);
     std::vector<Handle> uploaded;
     for (const Argument& input : inputs) {
       NG_CHECK(input.data != nullptr, "an input without bytes");
@@ -107,20 +67,12 @@ class PjrtExecutable : public Executable {
     const std::vector<Handle> results = execute(uploaded);
     for (size_t i = 0; i < outputs.size(); ++i) {
       if (outputs[i].data == nullptr) continue;
-      client_.download(results[output_numbers_[i]], outputs[i].type, outputs[i].data);
+      client_.download(results[ports_.output_numbers[i]], outputs[i].type, outputs[i].data);
     }
     ++runs_;
   }
 
  private:
-  static void check_types(std::span<const Argument> arguments, const std::vector<Port>& ports) {
-    NG_CHECK(arguments.size() == ports.size(), "{} buffers for {}", arguments.size(), ports.size());
-    for (size_t i = 0; i < ports.size(); ++i) {
-      check(arguments[i].type == ports[i].type, "'{}' is {}, the module has exactly {}",
-            shown(ports[i].name), to_string(arguments[i].type), to_string(ports[i].type));
-    }
-  }
-
   static void check_there(const Resident& state, const Port& port) {
     if (state.buffer != nullptr) return;
     throw Error(Error::Kind::Device,
@@ -154,9 +106,8 @@ class PjrtExecutable : public Executable {
   const Compiled compiled_;
   const ModuleInterface interface_;
   const Bound bound_;
+  const CallerPorts ports_;
   int64_t& runs_;
-  std::vector<Port> inputs_, outputs_;  // those that are no states,
-  std::vector<size_t> output_numbers_;  // and where outputs_ stand in the module
 };
 
 class OpenedPjrt : public PjrtDevice {
@@ -169,20 +120,9 @@ class OpenedPjrt : public PjrtDevice {
     ModuleInterface interface = read_interface(artifact, "artifact");
     Compiled compiled = compile(artifact);
     check_compiled(compiled, interface);
-    Bound bound;
-    for (const Port& port : interface.inputs) {
-      const auto held = states_.find(port.name);
-      const bool is_state = held != states_.end() && held->second.type == port.type;
-      bound.inputs.push_back(is_state ? &held->second : nullptr);
-    }
-    for (const Port& port : interface.states) {
-      bound.states.push_back(
-          &find_or_upload(client_, states_, port, [&] { return zeros(port.type); }));
-    }
-    for (const Port& port : interface.weights) {
-      bound.weights.push_back(
-          &find_or_upload(client_, weights_, port, [&] { return weights(port.name); }));
-    }
+    Bound bound = residents_.bind(interface, weights, [&](const Tensor& tensor, const auto&) {
+      return client_.upload(tensor.type, tensor.data.data(), 0);
+    });
     return std::make_unique<PjrtExecutable>(client_, std::move(compiled), std::move(interface),
                                             std::move(bound), runs_.emplace_back(0));
   }
@@ -205,7 +145,7 @@ class OpenedPjrt : public PjrtDevice {
 
   const Client client_;  // outlives the buffers below
   PjrtFormat format_;
-  Residents weights_, states_;
+  PjrtResidents residents_;
   std::deque<int64_t> runs_;
 };
 

@@ -127,6 +127,7 @@ ModuleInterface read_interface(std::string_view hlo, std::string_view what) {
   const hlo::Module module = parse_module(hlo, what);
   ModuleInterface found;
   try {
+    found.name = module.name();
     const hlo::Computation& entry = entry_of(module);
     read_parameters(entry, found);
     read_outputs(entry, found);
@@ -135,6 +136,29 @@ ModuleInterface read_interface(std::string_view hlo, std::string_view what) {
     throw Error(error.kind(), fmt::format("{}: {}", what, error.what()));
   }
   return found;
+}
+
+CallerPorts caller_ports(const ModuleInterface& interface, const std::vector<bool>& held) {
+  std::vector<bool> is_state(interface.outputs.size());
+  for (const auto& alias : interface.aliases) is_state.at(alias.output) = true;
+  CallerPorts ports;
+  for (size_t i = 0; i < is_state.size(); ++i) {
+    if (is_state[i]) continue;
+    ports.outputs.push_back(interface.outputs[i]);
+    ports.output_numbers.push_back(i);
+  }
+  for (size_t i = 0; i < interface.inputs.size(); ++i) {
+    if (!held.at(i)) ports.inputs.push_back(interface.inputs[i]);
+  }
+  return ports;
+}
+
+void check_arguments(std::span<const Argument> arguments, const std::vector<Port>& ports) {
+  NG_CHECK(arguments.size() == ports.size(), "{} buffers for {}", arguments.size(), ports.size());
+  for (size_t i = 0; i < ports.size(); ++i) {
+    check(arguments[i].type == ports[i].type, "'{}' is {}, the module has exactly {}",
+          shown(ports[i].name), to_string(arguments[i].type), to_string(ports[i].type));
+  }
 }
 
 }  // namespace ng

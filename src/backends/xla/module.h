@@ -12,6 +12,7 @@ namespace ng {
 // order; outputs are the elements of the root's tuple. A runtime that binds by name finds them as
 // module_name() (legal.h) says; outputs have their own names.
 struct ModuleInterface {
+  std::string name;
   std::vector<Port> inputs, states, weights, outputs;
   struct Alias {
     size_t output = 0, parameter = 0;
@@ -23,5 +24,15 @@ struct ModuleInterface {
 // Of what emit_hlo() wrote. Bounded and hostile-proof: what does not add up is a User error that
 // names `what`. Only the entry computation's two ends are read; import_hlo() looks at everything.
 ModuleInterface read_interface(std::string_view hlo, std::string_view what);
+
+// What of a module a caller binds; the rest the device keeps. held[i]: input i is a state that
+// another module writes.
+struct CallerPorts {
+  std::vector<Port> inputs, outputs;
+  std::vector<size_t> output_numbers;
+};
+CallerPorts caller_ports(const ModuleInterface& interface, const std::vector<bool>& held);
+// Exact types in this order: else User.
+void check_arguments(std::span<const Argument> arguments, const std::vector<Port>& ports);
 
 }  // namespace ng

@@ -1,0 +1,180 @@
+#include "backends/neuron/neuron.h"
+
+#include <charconv>
+#include <cstdlib>
+#include <map>
+
+#include "backends/neuron/neff.h"
+#include "backends/neuron/nrt.h"
+#include "backends/xla/legal.h"
+#include "backends/xla/residents.h"
+#include "base/file.h"
+
+namespace ng {
+namespace {
+
+using nrt::Handle;
+using nrt::Runtime;
+using NeuronResidents = Residents<Handle>;
+
+std::string name_of(const Port& port, Role role) { return module_name({role, port.name}); }
+
+// The stand-in for libnrt, where the build puts it.
+std::string emulated_library() {
+  std::error_code unreadable;
+  const Path program = std::filesystem::read_symlink("/proc/self/exe", unreadable);
+  const Path library = program.parent_path() / "libemulated-nrt.so";
+  if (!unreadable && std::filesystem::exists(library, unreadable)) return library.string();
+  throw Error(Error::Kind::Device,
+              fmt::format("--device emulated: {} is not there: build it (cmake --build --preset "
+                          "release --target emulated-nrt) and keep it beside the program",
+                          library.string()));
+}
+
+// Physical cores of a logical one, here.
+uint32_t logical_core(const NeuronTarget& target) {
+  const char* text = std::getenv("NEURON_LOGICAL_NC_CONFIG");
+  if (target.largest_lnc == 1 || text == nullptr) return static_cast<uint32_t>(target.standard_lnc);
+  return std::string_view(text) == "1" ? 1 : 2;
+}
+
+// Does the NEFF have the tensors of the module that it is said to be made of?
+void check_tensors(const std::vector<nrt::NamedTensor>& found, const ModuleInterface& interface) {
+  const auto differ = [&](const std::string& message) {
+    throw Error(Error::Kind::Device,
+                fmt::format("the NEFF of {} is not of that module: {}: compile it again",
+                            shown(interface.name), message));
+  };
+  std::map<std::pair<bool, std::string>, uint64_t> sizes;  // by usage and name
+  for (const nrt::NamedTensor& tensor : found) sizes[{tensor.is_input, tensor.name}] = tensor.bytes;
+  size_t expected = 0;
+  const auto expect = [&](bool is_input, const std::vector<Port>& ports, Role role) {
+    expected += ports.size();
+    for (const Port& port : ports) {
+      const std::string name = is_input ? name_of(port, role) : port.name;
+      const auto size = sizes.find({is_input, name});
+      const char* kind = is_input ? "input" : "output";
+      if (size == sizes.end()) differ(fmt::format("it has no {} '{}'", kind, shown(name)));
+      if (size->second == static_cast<uint64_t>(byte_count(port.type))) continue;
+      differ(fmt::format("{} '{}' has {} bytes, {} has {}", kind, shown(name), size->second,
+                         to_string(port.type), byte_count(port.type)));
+    }
+  };
+  expect(true, interface.inputs, Role::input);
+  expect(true, interface.states, Role::state);
+  expect(true, interface.weights, Role::weight);
+  expect(false, interface.outputs, Role::input);
+  if (sizes.size() != expected) {
+    differ(fmt::format("it has {} tensors, not {}", sizes.size(), expected));
+  }
+}
+
+class NeuronExecutable : public Executable {
+ public:
+  NeuronExecutable(Runtime& runtime, Handle model, const ModuleInterface& interface,
+                   const NeuronResidents::Bound& bound)
+      : runtime_(runtime),
+        ports_(caller_ports(interface, bound.held())),
+        in_(runtime.make_set()),
+        out_(runtime.make_set()),
+        model_(std::move(model)) {
+    for (size_t i = 0; i < interface.inputs.size(); ++i) {
+      const std::string name = name_of(interface.inputs[i], Role::input);
+      if (bound.inputs[i] == nullptr) {
+        add_own(in_, name, interface.inputs[i].type, inputs_);
+      } else {
+        runtime_.add(in_, name, bound.inputs[i]->buffer);
+      }
+    }
+    for (size_t i = 0; i < interface.states.size(); ++i) {  // in place: one buffer at both ends
+      const Handle& state = bound.states[i]->buffer;
+      runtime_.add(in_, name_of(interface.states[i], Role::state), state);
+      runtime_.add(out_, interface.states[i].name, state);
+    }
+    for (size_t i = 0; i < interface.weights.size(); ++i) {
+      runtime_.add(in_, name_of(interface.weights[i], Role::weight), bound.weights[i]->buffer);
+    }
+    for (const Port& port : ports_.outputs) add_own(out_, port.name, port.type, outputs_);
+  }
+  const std::vector<Port>& inputs() const override { return ports_.inputs; }
+  const std::vector<Port>& outputs() const override { return ports_.outputs; }
+
+  void run(std::span<const Argument> inputs, std::span<const Argument> outputs) override {
+    check_arguments(inputs, ports_.inputs);
+    check_arguments(outputs, ports_.outputs);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      NG_CHECK(inputs[i].data != nullptr, "an input without bytes");
+      runtime_.write(inputs_[i], bytes_of(inputs[i]));
+    }
+    runtime_.execute(model_, in_, out_);
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      if (outputs[i].data != nullptr) runtime_.read(outputs_[i], bytes_of(outputs[i]));
+    }
+  }
+
+ private:
+  static std::span<std::byte> bytes_of(const Argument& argument) {
+    return {argument.data, static_cast<size_t>(byte_count(argument.type))};
+  }
+  void add_own(const Handle& set, const std::string& name, const Type& type,
+               std::vector<Handle>& own) {
+    own.push_back(runtime_.allocate(static_cast<uint64_t>(byte_count(type)), name));
+    runtime_.add(set, name, own.back());
+  }
+
+  Runtime& runtime_;
+  const CallerPorts ports_;
+  std::vector<Handle> inputs_, outputs_;  // of the caller's ports; they go after the model that
+  const Handle in_, out_, model_;         // uses them, and after the sets that hold them
+};
+
+class OpenedNeuron : public Device {
+ public:
+  OpenedNeuron(const NeuronTarget& target, const DeviceOptions& options)
+      : target_(target),
+        programs_(options.programs),
+        emulated_(options.emulated),
+        runtime_(options.emulated && options.library.empty() ? emulated_library()
+                                                             : options.library) {}
+
+  std::unique_ptr<Executable> load(std::string_view artifact,
+                                   const WeightSource& weights) override {
+    const ModuleInterface interface = read_interface(artifact, "artifact");
+    const std::span<const std::byte> neff = programs_(interface.name);
+    const std::string what = interface.name + ".neff";
+    NeuronStack stack;
+    stack.runtime = runtime_.version();
+    stack.lnc = logical_core(target_);
+    stack.emulated = emulated_;
+    check_neff_runs(read_neff_header(neff, what), stack, what);
+    Handle model = runtime_.load(neff);
+    check_tensors(runtime_.tensors_of(model), interface);
+    const auto upload = [&](const Tensor& tensor, const std::string& name) {
+      Handle buffer = runtime_.allocate(tensor.data.size(), name);
+      runtime_.write(buffer, tensor.data);
+      return buffer;
+    };
+    const NeuronResidents::Bound bound = residents_.bind(interface, weights, upload);
+    return std::make_unique<NeuronExecutable>(runtime_, std::move(model), interface, bound);
+  }
+  std::string description() const override {
+    return fmt::format("{} {} (libnrt {})", emulated_ ? "emulated" : "neuron", target_.name,
+                       runtime_.version() ? runtime_.version()->text : "of an unknown version");
+  }
+
+ private:
+  const NeuronTarget& target_;
+  const ProgramSource programs_;
+  const bool emulated_;
+  Runtime runtime_;  // outlives what is on its device
+  NeuronResidents residents_;
+};
+
+}  // namespace
+
+std::unique_ptr<Device> open_neuron(const NeuronTarget& target, const DeviceOptions& options) {
+  NG_CHECK(options.programs, "no NEFFs");
+  return std::make_unique<OpenedNeuron>(target, options);
+}
+
+}  // namespace ng

@@ -1,0 +1,80 @@
+// How is libnrt, AWS Neuron's runtime, opened and called?
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backends/neuron/nrt_abi.h"
+#include "backends/neuron/version.h"
+
+namespace ng::nrt {
+
+class Runtime;
+
+// Something of the runtime's, given back when it goes. Its runtime outlives it.
+enum class Kind : uint8_t { model, buffer, set };
+struct Release {
+  const Runtime* runtime = nullptr;
+  Kind kind = Kind::buffer;
+  void operator()(void* object) const noexcept;
+};
+using Handle = std::unique_ptr<void, Release>;
+
+struct NamedTensor {
+  std::string name;
+  bool is_input = false;
+  uint64_t bytes = 0;
+};
+
+// The library, initialised, and one of its cores, the first that is visible. Every call that does
+// not succeed follows its status's policy (nrt_status.h) and is then a Device error; after one that
+// lost the device every other is refused. For one thread. A process has one at a time.
+class Runtime {
+ public:
+  // `library`: a path; empty: $NEUROGLOT_LIBNRT, else the loader's libnrt.so.1, else the one below
+  // /opt/aws/neuron. Missing, or it lacks a function that we need: Device.
+  explicit Runtime(const std::string& library);
+  ~Runtime();
+  Runtime(const Runtime&) = delete;
+  Runtime& operator=(const Runtime&) = delete;
+
+  const std::optional<NeuronVersion>& version() const { return version_; }
+
+  Handle load(std::span<const std::byte> neff);
+  std::vector<NamedTensor> tensors_of(const Handle& model);
+
+  Handle allocate(uint64_t bytes, const std::string& name);
+  void write(const Handle& buffer, std::span<const std::byte> bytes);
+  void read(const Handle& buffer, std::span<std::byte> bytes);
+
+  Handle make_set();
+  void add(const Handle& set, const std::string& name, const Handle& buffer);
+  void execute(const Handle& model, const Handle& inputs, const Handle& outputs);
+
+ private:
+  friend struct Release;
+  struct Functions;
+  void open(const std::string& library);
+  void bind();
+  template <class F>
+  bool bind(F& function, const char* name);
+  template <class F>
+  void bind_needed(F& function, const char* name);
+  void check_cores() const;
+  void read_version();
+  template <class F, class... Args>
+  void call(const char* name, F function, Args... args);
+  std::string memory_used() const;
+  [[noreturn]] void fail(const std::string& message) const;
+
+  std::string path_;
+  void* library_ = nullptr;
+  std::unique_ptr<Functions> functions_;
+  std::optional<NeuronVersion> version_;
+  std::string lost_;  // by which error; empty: it is there
+};
+
+}  // namespace ng::nrt
