@@ -77,7 +77,7 @@ bool counts(const Source& source, size_t i) { return source.mask.empty() || sour
 Session::Session(Phases phases, Device& device)
     : vocabulary_(phases.vocabulary),
       pad_(phases.pad),
-      load_([phases, &device](const std::string& name) {
+      load_([phases = std::move(phases), &device](const std::string& name) {
         return device.load(phases.artifact(name), phases.weight);
       }) {
   phase("encode");
