@@ -10,7 +10,7 @@ namespace {
 
 constexpr JsonLimits kManifestLimits = {size_t{64} << 20, 64};
 constexpr int64_t kMaxVocabulary = 4'000'000;
-constexpr size_t kMaxFiles = 1000, kMaxTensors = 100'000, kMaxRank = 4;
+constexpr size_t kMaxFiles = 2000, kMaxTensors = 100'000, kMaxRank = 4;
 constexpr uint64_t kMaxBytes = uint64_t{1} << 48;
 
 const Json& object_at(const Json& parent, const char* key, std::string_view what) {
