@@ -123,7 +123,7 @@ TEST(EmulatedNeuronxCc, FailsAsItIsTold) {
   const std::vector<std::string> words = {"compile", "m.pb", "--framework=XLA", "--target=inf2"};
   const Path neff = directory.path / "file.neff";
   EXPECT_EQ(run(words, directory.path, "exit=3").exit_code, 3);
-  EXPECT_EQ(run(words, directory.path, "sleep=0.01,signal=11").signal, 11);
+  EXPECT_EQ(run(words, directory.path, "sleep=0.01,signal=6").signal, 6);
   EXPECT_EQ(run(words, directory.path, "nothing").exit_code, 0);
   EXPECT_FALSE(std::filesystem::exists(neff));
   EXPECT_EQ(run(words, directory.path, "garbage").exit_code, 0);

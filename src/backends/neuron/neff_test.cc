@@ -44,7 +44,7 @@ TEST(Neff, AHeaderIsReadAsItWasWritten) {
 TEST(Neff, FieldsStandWhereTheFactsSay) {
   std::string file(1025, '\0');
   const auto put = [&](size_t at, uint64_t value, size_t size) {
-    for (size_t i = 0; i < size; ++i) file[at + i] = static_cast<char>(value >> (8 * i));
+    for (size_t i = 0; i < size; ++i, value >>= 8) file[at + i] = static_cast<char>(value);
   };
   put(0, 3, 8), put(8, 1024, 8), put(16, 1, 8), put(24, 2, 8), put(32, 5, 8);
   file.replace(40, 6, "2.27.1");
