@@ -53,7 +53,7 @@ class Analyzer {
 
  private:
   void add_support(const Graph& graph, ModuleAnalysis& module);
-  void add_fallback(Fallback found, const std::string& module);
+  void add_fallback(const Fallback& found, const std::string& module);
   void add_module(const PlannedModule& plan);
   void add_memory(const Graph& graph, const ModuleCost& cost);
 
@@ -64,7 +64,7 @@ class Analyzer {
   std::vector<CompileJob> jobs_;
 };
 
-void Analyzer::add_fallback(Fallback found, const std::string& module) {
+void Analyzer::add_fallback(const Fallback& found, const std::string& module) {
   const auto key = [](const Fallback& of) { return std::tie(of.kind, of.reason, of.call); };
   auto& list = all_.fallbacks;
   auto place = std::lower_bound(list.begin(), list.end(), found,
