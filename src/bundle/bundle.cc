@@ -8,7 +8,6 @@
 namespace ng {
 namespace {
 
-constexpr JsonLimits kManifestLimits = {size_t{64} << 20, 64};
 constexpr int64_t kMaxVocabulary = 4'000'000;
 constexpr size_t kMaxFiles = 2000, kMaxTensors = 100'000, kMaxRank = 4;
 constexpr uint64_t kMaxBytes = uint64_t{1} << 48;

@@ -6,8 +6,6 @@
 namespace ng {
 namespace {
 
-constexpr JsonLimits kManifestLimits = {size_t{64} << 20, 64};
-
 // Whether the file has the size of its row in the manifest and, with `hashed`, the hash.
 bool has(const Path& path, const Json& row, bool hashed) {
   const std::string what = path.string();

@@ -4,12 +4,15 @@
 #include <string>
 #include <string_view>
 
+#include "base/json.h"
+
 namespace ng {
 
 inline constexpr std::string_view kSchema = "neuroglot bundle";
 inline constexpr std::string_view kManifestName = "manifest.json", kHashName = "manifest.sha256",
                                   kWeightsName = "weights.bin";
 inline constexpr size_t kWeightAlignment = 64;
+inline constexpr JsonLimits kManifestLimits = {size_t{64} << 20, 64};
 
 inline std::string module_file(const std::string& module) { return "hlo/" + module + ".pb"; }
 inline std::string program_file(const std::string& module) { return "neff/" + module + ".neff"; }
