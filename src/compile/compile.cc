@@ -154,6 +154,12 @@ uint64_t other_bytes(const Lowered& lowered, const Json& manifest, size_t tokeni
 
 }  // namespace
 
+StaticOptions module_options(const CompileOptions& options) {
+  StaticOptions modules = checked(options.modules);
+  modules.dtype = options.dtype;
+  return modules;
+}
+
 Sizes capacities(const Model& model) {
   Sizes sizes = {};
   sizes.tokens = int64_t{1} << 20;
@@ -197,8 +203,7 @@ void compile(const Checkpoint& checkpoint, const CompileOptions& options, const 
   BundleWriter writer(out, options.force);  // first: it refuses an `out` that exists
   const Model model = open_model(checkpoint);
   const Target& target = find_backend(options.target).target;
-  StaticOptions modules = checked(options.modules);
-  modules.dtype = options.dtype;
+  const StaticOptions modules = module_options(options);
   const Lowered lowered =
       target.fixed
           ? lower_modules(model, modules, target.neuron ? HloDialect::neuron : HloDialect::xla)

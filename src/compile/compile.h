@@ -33,6 +33,9 @@ struct CompileOptions {
   std::function<void(uint64_t bytes)> make_room;
 };
 
+// The modules that `options` ask for, checked, in the type that they ask for.
+StaticOptions module_options(const CompileOptions& options);
+
 // The capacities that bundles for targets with memory by request are made with (docs/bundle.md).
 Sizes capacities(const Model& model);
 

@@ -82,9 +82,7 @@ void print_memory(const Analysis& analysis) {
 int analyze_command(const Options& options) {
   check(options.is_given("--target"), "analyze needs --target: inf2, trn1 or trn2");
   const NeuronTarget& target = find_neuron_target(options.target);
-  const CompileOptions compile = compile_options(options);
-  StaticOptions modules = checked(compile.modules);
-  modules.dtype = compile.dtype;
+  const StaticOptions modules = module_options(compile_options(options));
   const Analysis analysis = analyze(described(options.model), modules, target);
   if (options.json) {
     Json json = to_json(analysis);

@@ -24,8 +24,7 @@ Graph lowered(const Model& model, const Options& options) {
   Graph prepare("prepare");
   const CompileOptions compile = compile_options(options);
   if (find_backend(compile.target).target.fixed) {
-    StaticOptions modules = checked(compile.modules);
-    modules.dtype = compile.dtype;
+    const StaticOptions modules = module_options(compile);
     for (const PlannedModule& module : plan_modules(modules)) {
       if (options.graph != "prepare" && options.graph != module.phase) continue;
       const Split split = lower_module(model, module, modules);
