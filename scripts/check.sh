@@ -144,9 +144,6 @@ run_full() {
   part "tokens, self-test" python check scripts/check_tokens.py --self-test --cases 250
   part "demo model, 1000 sentences" python check scripts/check_demo.py --sentences 1000
   part "tokenizer, all models" python check scripts/check_tokenizer.py
-  part "HLO" python check scripts/check_hlo.py --count 300 --plant
-  plugins
-  part "modules" python check scripts/check_modules.py --cases 200 --demo 200 --plant
   part "full size" python check scripts/check_size.py
   part "speed, 600M" speed
   part "build tokenizer benchmark" build release tokenizer_benchmark &&
@@ -157,6 +154,9 @@ run_full() {
   part "make-checkpoint" python check scripts/check_checkpoint.py
   part "make-checkpoint, 600M" python check scripts/check_checkpoint.py --dtype f16 \
     --shape nllb-200-distilled-600M
+  part "HLO" python check scripts/check_hlo.py --count 300 --plant
+  plugins
+  part "modules" python check scripts/check_modules.py --cases 200 --demo 200 --plant
 }
 
 # A log's lines of versions and seeds, which come first, and its last 11, without counts of progress.

@@ -15,6 +15,8 @@ from transformers import GenerationConfig, M2M100Config, M2M100ForConditionalGen
 
 from random_models import TIED_NAMES, read_tensors
 
+VERSION = int(transformers.__version__.split(".")[0])
+
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 warnings.filterwarnings("ignore")
@@ -51,6 +53,8 @@ def load(spec):
         model.load_state_dict(read_tensors(spec), strict=False)
         if (spec.directory / "generation_config.json").exists():
             model.generation_config = GenerationConfig.from_pretrained(spec.directory)
+    if VERSION >= 5 and not (spec.directory / "generation_config.json").exists():  # 5 takes nothing of config.json
+        model.generation_config = GenerationConfig(**spec.defaults)
     return Reference(round_matrices(model) if spec.run_dtype == "bf16" else model)
 
 
@@ -73,6 +77,23 @@ def generate(model, request):
     answers = [generate_rows(model, row_of(request, row)) for row in range(len(forced))]
     joined = {name: sum((getattr(answer, name) for answer in answers), []) for name in vars(answers[0])}
     return Answer(**joined)
+
+
+def steady(model, request, expected):
+    """Whether float32 gives the expected sequences with either attention, on one thread and on two. Where not,
+    two hypotheses are closer than float32's rounding, and that the usual run agrees with float64 is luck."""
+    threads, attention = torch.get_num_threads(), model.config._attn_implementation
+    try:
+        for count in (1, 2):
+            for name in ("eager", "sdpa"):
+                torch.set_num_threads(count)
+                model.set_attn_implementation(name)
+                if generate(model, request).sequences != expected.sequences:
+                    return False
+    finally:
+        torch.set_num_threads(threads)
+        model.set_attn_implementation(attention)
+    return True
 
 
 def row_of(request, row):
