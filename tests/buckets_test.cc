@@ -3,6 +3,7 @@
 
 #include <fmt/ranges.h>
 #include <gmock/gmock.h>
+#include <test_paths.h>
 
 #include "backends/cpu/cpu.h"
 #include "backends/neuron/emulated_nrt_for_test.h"

@@ -2,6 +2,7 @@
 // weak function could be chosen by the linker for everybody, and crash CPUs without that set.
 #include <gtest/gtest.h>
 
+#include <test_paths.h>
 #include <array>
 #include <cstdio>
 #include <memory>

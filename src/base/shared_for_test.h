@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <test_paths.h>
 #include <cstdlib>
 #include <optional>
 #include <string>

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
+#include <test_paths.h>
 #include <cstring>
 
 #include "base/json.h"

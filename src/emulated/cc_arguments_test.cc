@@ -1,6 +1,7 @@
 #include "emulated/cc_arguments.h"
 
 #include <gmock/gmock.h>
+#include <test_paths.h>
 
 #include "backends/neuron/compiler.h"
 #include "base/process.h"

@@ -1,5 +1,6 @@
 #include "ir/graph.h"
 
+#include <test_paths.h>
 #include <fstream>
 #include <sstream>
 

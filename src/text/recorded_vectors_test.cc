@@ -2,6 +2,7 @@
 // recorded_vectors.txt lists them; a section that it does not list fails.
 #include <gmock/gmock.h>
 
+#include <test_paths.h>
 #include <fstream>
 #include <map>
 #include <sstream>

@@ -1,6 +1,7 @@
 // Where do the tests of this folder find their files?
 #pragma once
 
+#include <test_paths.h>
 #include <string>
 
 #include "base/json.h"

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <test_paths.h>
 #include <fstream>
 #include <numeric>
 #include <thread>

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <test_paths.h>
 #include <csignal>
 #include <set>
 #include <thread>

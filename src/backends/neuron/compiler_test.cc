@@ -1,6 +1,7 @@
 #include "backends/neuron/compiler.h"
 
 #include <gmock/gmock.h>
+#include <test_paths.h>
 
 #include "base/process.h"
 #include "checkpoint/damage_for_test.h"

@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 
+#include <test_paths.h>
 #include <cstdlib>
 #include <string>
 

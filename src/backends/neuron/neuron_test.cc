@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <test_paths.h>
 #include <cstring>
 #include <functional>
 #include <map>

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <test_paths.h>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
