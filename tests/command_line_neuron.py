@@ -1,6 +1,7 @@
 """Is a checkpoint compiled for AWS Neuron, run by the stand-in, and is what fails said to? (After a
 release build.)"""
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -93,6 +94,42 @@ class Compile(Neuron):
         both = ("--target", "inf2", "--emit-only", "--jobs", "2")
         self.assertIn("--emit-only", self.refused(1, "compile", DEMO, "-o", self.own / "x", *both))
         self.assertIn("compile it into a bundle", self.refused(1, "translate", DEMO, *LANGUAGES, "--target", "inf2"))
+
+
+class FirstLight(Neuron):
+    SCRIPT = ROOT / "scripts/neuron-first-light.sh"
+
+    def first_light(self, *arguments, **env):
+        env = {**os.environ, **self.env, "TARGET": "inf2", "DEVICE": "emulated", "DTYPE": "f32", "REPEAT": "1",
+               "NEURONX_CC": str(COMPILER), **env}
+        return subprocess.run([self.SCRIPT, *map(str, arguments)], env=env, capture_output=True, text=True)
+
+    def test_every_step_works_with_the_stand_ins_and_is_in_the_report(self):
+        out = self.own / "first-light"
+        done = self.first_light(DEMO, out)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        report = (out / "report.md").read_text()
+        self.assertEqual(report.count(": works, "), 7, report)
+        self.assertIn("the same as the CPU's", report)
+
+    def test_a_step_that_fails_is_told_and_the_others_run(self):
+        out = self.own / "no-compiler"
+        done = self.first_light(DEMO, out, NEURONX_CC="/none/neuronx-cc")
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        report = (out / "report.md").read_text()
+        self.assertEqual(report.count("\n## "), 7)
+        self.assertIn("compile the smallest modules: FAILED (1)", report)
+        self.assertEqual(self.first_light("/none").returncode, 1)
+
+
+class NeffInfo(Neuron):
+    def test_prints_the_header_and_refuses_what_is_none(self):
+        neff = next((self.bundle / "neff").iterdir())
+        code, out, error = self.run_here("neff", "info", neff)
+        self.assertEqual(code, 0, error)
+        self.assertIn("a stand-in: HLO, no machine code", out.decode())
+        self.assertIn("is no NEFF", self.refused(1, "neff", "info", DEMO / "config.json"))
+        self.assertIn("/none.neff", self.refused(1, "neff", "info", "/none.neff"))
 
 
 class Finish(Neuron):

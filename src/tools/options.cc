@@ -36,7 +36,8 @@ const OptionRow kOptions[] = {
     {"--target", "inf2|trn1|trn2", &Options::target, "analyze", "the Neuron device"},
     {"--device", "cpu|reference|pjrt:PLUGIN.so|neuron|emulated", &Options::device,
      "translate generate forward", "where to run (else what the bundle was compiled for)"},
-    {"--libnrt", "PATH", &Options::libnrt, "translate generate forward",
+    {"--device", "pjrt:PLUGIN.so", &Options::device, "devices", "a plugin to ask, too"},
+    {"--libnrt", "PATH", &Options::libnrt, "translate generate forward devices",
      "Neuron's runtime library (else $NEUROGLOT_LIBNRT, then the loader's libnrt.so.1)"},
     {"--neuronx-cc", "PATH", &Options::neuronx_cc, "compile",
      "Neuron: its compiler (else that of $PATH)"},
@@ -122,6 +123,7 @@ enum class Takes {
   model_and_files,
   output,
   action,
+  neff,
   optional_model,
   nothing
 };
@@ -151,6 +153,8 @@ constexpr CommandRow kCommands[] = {
     {"tokenize", tokenize_command, Takes::model_and_files, true, "text → token ids, line by line"},
     {"detokenize", detokenize_command, Takes::model_and_files, true, "token ids → text"},
     {"languages", languages_command, Takes::optional_model, true, "languages and their codes"},
+    {"devices", devices_command, Takes::nothing, false, "what a bundle could run on here"},
+    {"neff", neff_command, Takes::neff, false, "what a compiled Neuron program says of itself"},
     {"cache", cache_command, Takes::action, false, "compiled MODEL_DIRs: list or clear"},
     {"make-checkpoint", make_checkpoint_command, Takes::output, false,
      "a random checkpoint of a known shape, for tests and benchmarks"},
@@ -236,6 +240,10 @@ void add_positionals(CLI::App& app, Options& options, Takes kind) {
     case Takes::action:
       app.add_option("ACTION", options.action, "list or clear")
           ->check(CLI::IsMember({"list", "clear"}));
+      break;
+    case Takes::neff:
+      app.add_option("ACTION", options.action, "info")->required()->check(CLI::IsMember({"info"}));
+      app.add_option("FILE", options.model, "a NEFF")->required();
       break;
   }
 }

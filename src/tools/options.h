@@ -51,6 +51,8 @@ int plan_buckets_command(const Options& options);
 int tokenize_command(const Options& options);
 int detokenize_command(const Options& options);
 int languages_command(const Options& options);
+int devices_command(const Options& options);
+int neff_command(const Options& options);
 int cache_command(const Options& options);
 int make_checkpoint_command(const Options& options);
 

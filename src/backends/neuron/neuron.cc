@@ -19,18 +19,6 @@ using NeuronResidents = Residents<Handle>;
 
 std::string name_of(const Port& port, Role role) { return module_name({role, port.name}); }
 
-// The stand-in for libnrt, where the build puts it.
-std::string emulated_library() {
-  std::error_code unreadable;
-  const Path program = std::filesystem::read_symlink("/proc/self/exe", unreadable);
-  const Path library = program.parent_path() / "libemulated-nrt.so";
-  if (!unreadable && std::filesystem::exists(library, unreadable)) return library.string();
-  throw Error(Error::Kind::Device,
-              fmt::format("--device emulated: {} is not there: build it (cmake --build --preset "
-                          "release --target emulated-nrt) and keep it beside the program",
-                          library.string()));
-}
-
 // Physical cores of a logical one, here.
 uint32_t logical_core(const NeuronTarget& target) {
   const char* text = std::getenv("NEURON_LOGICAL_NC_CONFIG");
@@ -171,6 +159,17 @@ class OpenedNeuron : public Device {
 };
 
 }  // namespace
+
+std::string emulated_library() {
+  std::error_code unreadable;
+  const Path program = std::filesystem::read_symlink("/proc/self/exe", unreadable);
+  const Path library = program.parent_path() / "libemulated-nrt.so";
+  if (!unreadable && std::filesystem::exists(library, unreadable)) return library.string();
+  throw Error(Error::Kind::Device,
+              fmt::format("--device emulated: {} is not there: build it (cmake --build --preset "
+                          "release --target emulated-nrt) and keep it beside the program",
+                          library.string()));
+}
 
 std::unique_ptr<Device> open_neuron(const NeuronTarget& target, const DeviceOptions& options) {
   NG_CHECK(options.programs, "no NEFFs");

@@ -16,4 +16,7 @@ namespace ng {
 // libnrt says: Device. A NEFF that cannot run here by its header: User (neff.h).
 std::unique_ptr<Device> open_neuron(const NeuronTarget& target, const DeviceOptions& options);
 
+// The stand-in for libnrt beside the program. Not there: Device.
+std::string emulated_library();
+
 }  // namespace ng

@@ -69,18 +69,31 @@ void Release::operator()(void* object) const noexcept {
   }
 }
 
-Runtime::Runtime(const std::string& library) : functions_(std::make_unique<Functions>()) {
+Runtime::Runtime(const std::string& library, Unopened) : functions_(std::make_unique<Functions>()) {
   open(library);
   bind();
+  read_version();
+}
+
+Runtime::Runtime(const std::string& library) : Runtime(library, Unopened{}) {
   // Results must not depend on chance; the runtime reads this when it begins.
   ::setenv("NEURON_RT_STOCHASTIC_ROUNDING_EN", "0", 1);
-  read_version();
-  check_cores();
+  if (visible_cores() == 0U) {
+    fail("no Neuron core is visible: see `neuron-ls` and NEURON_RT_VISIBLE_CORES");
+  }
   call("nrt_init", functions_->init, kNoFramework, "", "");
+  open_ = true;
 }
 
 // The library stays loaded: it may have threads of its own.
-Runtime::~Runtime() { functions_->close(); }
+Runtime::~Runtime() {
+  if (open_) functions_->close();
+}
+
+Found find_runtime(const std::string& library) {
+  const Runtime runtime(library, Runtime::Unopened{});
+  return {runtime.path_, runtime.version_, runtime.visible_cores()};
+}
 
 void Runtime::open(const std::string& library) {
   const char* named = std::getenv("NEUROGLOT_LIBNRT");
@@ -141,11 +154,13 @@ void Runtime::read_version() {
       fmt::format("{}.{}.{}.{}", version.major, version.minor, version.patch, version.maintenance));
 }
 
-void Runtime::check_cores() const {
+std::optional<uint32_t> Runtime::visible_cores() const {
   uint32_t count = 0;
-  if (functions_->get_visible_core_count == nullptr) return;
-  if (functions_->get_visible_core_count(&count) != kSuccess || count > 0) return;
-  fail("no Neuron core is visible: see `neuron-ls` and NEURON_RT_VISIBLE_CORES");
+  if (functions_->get_visible_core_count == nullptr ||
+      functions_->get_visible_core_count(&count) != kSuccess) {
+    return {};
+  }
+  return count;
 }
 
 template <class F, class... Args>

@@ -29,6 +29,15 @@ struct NamedTensor {
   uint64_t bytes = 0;
 };
 
+// The library, as far as it can be asked without taking a core.
+struct Found {
+  std::string path;
+  std::optional<NeuronVersion> version;
+  std::optional<uint32_t> cores;  // that this process sees
+};
+// Missing, or no libnrt: Device. `library` as below.
+Found find_runtime(const std::string& library);
+
 // The library, initialised, and one of its cores, the first that is visible. Every call that does
 // not succeed follows its status's policy (nrt_status.h) and is then a Device error; after one that
 // lost the device every other is refused. For one thread. A process has one at a time.
@@ -38,6 +47,7 @@ class Runtime {
   // /opt/aws/neuron. Missing, or it lacks a function that we need: Device.
   explicit Runtime(const std::string& library);
   ~Runtime();
+  friend Found find_runtime(const std::string& library);
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
 
@@ -57,13 +67,15 @@ class Runtime {
  private:
   friend struct Release;
   struct Functions;
+  struct Unopened {};
+  Runtime(const std::string& library, Unopened);
   void open(const std::string& library);
   void bind();
   template <class F>
   bool bind(F& function, const char* name);
   template <class F>
   void bind_needed(F& function, const char* name);
-  void check_cores() const;
+  std::optional<uint32_t> visible_cores() const;
   void read_version();
   template <class F, class... Args>
   void call(const char* name, F function, Args... args);
@@ -73,6 +85,7 @@ class Runtime {
   std::string path_;
   void* library_ = nullptr;
   std::unique_ptr<Functions> functions_;
+  bool open_ = false;  // nrt_init was called
   std::optional<NeuronVersion> version_;
   std::string lost_;  // by which error; empty: it is there
 };
