@@ -63,6 +63,7 @@ class Device {
   virtual std::unique_ptr<Executable> load(std::string_view artifact,
                                            const WeightSource& weights) = 0;
   virtual std::string description() const = 0;  // "cpu (avx512, 2 threads)"
+  virtual int replicas() const { return 1; }    // like this one, itself among them
 };
 
 // What a target's own compiler made of a module, by the module's name.
@@ -71,6 +72,7 @@ using ProgramSource = std::function<std::span<const std::byte>(const std::string
 struct DeviceOptions {
   int threads = 0;              // 0: available_threads()
   std::string library = {};     // of pjrt: the plugin's path; of Neuron: libnrt's, or ""
+  int core = 0;                 // of Neuron: which replica
   bool emulated = false;        // of Neuron: the stand-in beside the program
   ProgramSource programs = {};  // of Neuron: the NEFFs
 };

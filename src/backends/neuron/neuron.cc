@@ -122,8 +122,9 @@ class OpenedNeuron : public Device {
       : target_(target),
         programs_(options.programs),
         emulated_(options.emulated),
-        runtime_(options.emulated && options.library.empty() ? emulated_library()
-                                                             : options.library) {}
+        runtime_(options.emulated && options.library.empty() ? emulated_library() : options.library,
+                 options.core) {}
+  int replicas() const override { return runtime_.cores(); }
 
   std::unique_ptr<Executable> load(std::string_view artifact,
                                    const WeightSource& weights) override {
