@@ -12,8 +12,6 @@
 namespace ng {
 namespace {
 
-constexpr int64_t kRuntimeBytes = int64_t{96} * 1000 * 1000;
-
 std::string types_of(const std::vector<Type>& types) {
   std::vector<std::string> texts;
   for (const Type& type : types) texts.push_back(to_string(type));
@@ -55,12 +53,10 @@ class Analyzer {
   void add_support(const Graph& graph, ModuleAnalysis& module);
   void add_fallback(const Fallback& found, const std::string& module);
   void add_module(const PlannedModule& plan);
-  void add_memory(const Graph& graph, const ModuleCost& cost);
 
   const Model& model_;
   const StaticOptions& options_;
   Analysis all_;
-  std::map<std::string, int64_t> weights_, states_;  // name → bytes
   std::vector<CompileJob> jobs_;
 };
 
@@ -89,15 +85,6 @@ void Analyzer::add_support(const Graph& graph, ModuleAnalysis& module) {
   }
 }
 
-void Analyzer::add_memory(const Graph& graph, const ModuleCost& cost) {
-  for (const Node& node : graph.nodes()) {
-    if (node.op == Op::weight) weights_[node.attrs.name] = byte_count(node.types[0]);
-    if (is_state(node)) states_[node.attrs.name] = byte_count(node.types[0]);
-  }
-  all_.temporary_bytes = std::max(all_.temporary_bytes, cost.temporary_bytes);
-  all_.io_bytes = std::max(all_.io_bytes, cost.io_bytes);
-}
-
 void Analyzer::add_module(const PlannedModule& plan) {
   const Graph phase = phase_of(model_, plan, options_);
   const std::vector<bool> live = live_nodes(phase);
@@ -112,7 +99,7 @@ void Analyzer::add_module(const PlannedModule& plan) {
   const bool steps = plan.phase == "decode" || plan.phase == "logits";
   if (!steps) module.cost.past = {};  // a prefill follows no choice of beams
   add_support(graph, module);
-  add_memory(graph, module.cost);
+  all_.memory.add(graph, module.cost);
   const NeuronTarget& target = *all_.target;
   module.hbm_seconds =
       static_cast<double>(module.cost.read_bytes) / target.share(target.hbm_bytes_per_second);
@@ -125,8 +112,6 @@ void Analyzer::add_module(const PlannedModule& plan) {
 
 Analysis Analyzer::run() {
   for (const PlannedModule& plan : plan_modules(options_)) add_module(plan);
-  for (const auto& [name, bytes] : weights_) all_.weight_bytes += bytes;
-  for (const auto& [name, bytes] : states_) all_.state_bytes += bytes;
   all_.compilation = estimate_compilation(jobs_, 1);
   return std::move(all_);
 }
@@ -160,14 +145,11 @@ Json json_of(const ModuleAnalysis& module) {
 Json memory_of(const Analysis& analysis) {
   const NeuronTarget& target = *analysis.target;
   const auto hbm = static_cast<int64_t>(target.share(target.hbm_bytes));
-  return {{"weight_bytes", analysis.weight_bytes},
-          {"state_bytes", analysis.state_bytes},
-          {"io_bytes", analysis.io_bytes},
-          {"temporary_bytes", analysis.temporary_bytes},
-          {"runtime_bytes", kRuntimeBytes},
-          {"core_bytes", analysis.core_bytes()},
-          {"hbm_bytes_per_core", hbm},
-          {"fits", analysis.core_bytes() <= hbm}};
+  const DeviceMemory& memory = analysis.memory;
+  return {{"weight_bytes", memory.weight_bytes}, {"state_bytes", memory.state_bytes},
+          {"io_bytes", memory.io_bytes},         {"temporary_bytes", memory.temporary_bytes},
+          {"runtime_bytes", kRuntimeBytes},      {"core_bytes", memory.core_bytes()},
+          {"hbm_bytes_per_core", hbm},           {"fits", memory.core_bytes() <= hbm}};
 }
 
 }  // namespace
@@ -181,10 +163,6 @@ double Analysis::support_percentage() const {
   return taken + refused == 0
              ? 100.0
              : 100.0 * static_cast<double>(taken) / static_cast<double>(taken + refused);
-}
-
-int64_t Analysis::core_bytes() const {
-  return weight_bytes + state_bytes + temporary_bytes + io_bytes + kRuntimeBytes;
 }
 
 Analysis analyze(const Model& model, const StaticOptions& options, const NeuronTarget& target) {

@@ -9,6 +9,7 @@
 #include "bundle/format.h"
 #include "compile/neuron_modules.h"
 #include "compile/prepare.h"
+#include "compile/replace_weights.h"
 #include "ir/text.h"
 #include "passes/passes.h"
 #include "text/tokenizer.h"
@@ -18,33 +19,48 @@ namespace ng {
 namespace {
 
 struct Lowered {
-  std::map<std::string, std::string> files;  // of the bundle, by name
-  Graph prepare{"prepare"};
+  Artifacts artifacts;
+  Graph prepare{"prepare"};  // of all targets: each tensor once
+  bool has_modules = false;
+  DeviceMemory memory;  // of the modules
 };
 
 // A graph a phase, for any size of request.
-Lowered lower_phases(const Model& model, const CompileOptions& options, const Target& target) {
+void lower_phases(const Model& model, DType dtype, const Target& target, Lowered& lowered) {
   LoweringOptions lowering;
-  lowering.weight_dtype = options.dtype;
+  lowering.weight_dtype = dtype;
   lowering.fused = target.fused;
   lowering.packed = target.packed;
-  Lowered lowered;
   for (const std::string_view phase : kPhases) {
     const Split split = lower(model.build(phase, capacities(model)), lowering);
-    lowered.files[fmt::format("graphs/{}.txt", phase)] = print(split.phase);
+    lowered.artifacts[std::string(target.name)][graph_file(phase)] = print(split.phase);
     merge_prepare(lowered.prepare, split.prepare);
   }
-  return lowered;
 }
 
-// Modules for the sizes that were asked for.
-Lowered lower_modules(const Model& model, const StaticOptions& options, HloDialect dialect) {
-  Lowered lowered;
+// Modules for the sizes that were asked for; targets differ in the dialect.
+void lower_modules(const Model& model, const StaticOptions& options,
+                   const std::vector<Target>& targets, Lowered& lowered) {
   for (const PlannedModule& module : plan_modules(options)) {
     const Split split = lower_module(model, module, options);
-    lowered.files[module_file(module.name)] = emit_hlo(split.phase, dialect);
+    for (const Target& target : targets) {
+      lowered.artifacts[std::string(target.name)][module_file(module.name)] =
+          emit_hlo(split.phase, target.neuron ? HloDialect::neuron : HloDialect::xla);
+    }
     merge_prepare(lowered.prepare, split.prepare);
+    lowered.memory.add(split.phase, cost_of(split.phase));
   }
+}
+
+Lowered lower_all(const Model& model, const CompileOptions& options, const StaticOptions& modules) {
+  Lowered lowered;
+  std::vector<Target> fixed;
+  for (const std::string& name : options.targets) {
+    const Target& target = find_backend(name).target;
+    target.fixed ? fixed.push_back(target) : lower_phases(model, options.dtype, target, lowered);
+  }
+  lowered.has_modules = !fixed.empty();
+  if (lowered.has_modules) lower_modules(model, modules, fixed, lowered);
   return lowered;
 }
 
@@ -91,7 +107,7 @@ Json manifest_of(const Checkpoint& checkpoint, const Model& model, const Compile
   manifest["model"] = {{"family", model.family}, {"vocabulary", model.vocabulary},
                        {"pad", model.pad},       {"decoder_start", model.decoder_start},
                        {"eos", model.eos},       {"parameters", model.parameters}};
-  manifest["target"] = options.target;
+  manifest["targets"] = options.targets;
   return manifest;
 }
 
@@ -127,6 +143,14 @@ void warn_of_defaults(const Json& manifest, const Model& model, Progress& progre
   }
 }
 
+// From the last by name: of several Neuron targets, whose modules are equal, one is trn1 or trn2
+// and so comes before pjrt; the others share its files.
+void add_artifacts(const Artifacts& artifacts, BundleWriter& writer) {
+  for (auto of = artifacts.rbegin(); of != artifacts.rend(); ++of) {
+    for (const auto& [name, bytes] : of->second) writer.add_file_of(of->first, name, bytes);
+  }
+}
+
 // The nearest directory that exists, for what will be made at `path`.
 Path existing_parent(const Path& path) {
   Path parent = std::filesystem::absolute(path).parent_path();
@@ -148,7 +172,9 @@ uint64_t other_bytes(const Lowered& lowered, const Json& manifest, size_t tokeni
   constexpr uint64_t kManifestBase = 4096, kManifestRow = 320;
   uint64_t bytes = tokenizer_bytes + kManifestBase + manifest.dump(2).size();
   for (const Named& output : lowered.prepare.outputs) bytes += kManifestRow + output.name.size();
-  for (const auto& [phase, text] : lowered.files) bytes += text.size();
+  for (const auto& [target, files] : lowered.artifacts) {
+    for (const auto& [name, text] : files) bytes += kManifestRow + text.size();
+  }
   return bytes;
 }
 
@@ -202,20 +228,18 @@ void compile(const Checkpoint& checkpoint, const CompileOptions& options, const 
              Progress& progress) {
   BundleWriter writer(out, options.force);  // first: it refuses an `out` that exists
   const Model model = open_model(checkpoint);
-  const Target& target = find_backend(options.target).target;
   const StaticOptions modules = module_options(options);
-  const Lowered lowered =
-      target.fixed
-          ? lower_modules(model, modules, target.neuron ? HloDialect::neuron : HloDialect::xla)
-          : lower_phases(model, options, target);
+  const Lowered lowered = lower_all(model, options, modules);
   Json manifest = manifest_of(checkpoint, model, options);
-  if (target.fixed) describe_modules(model, modules, manifest);
+  if (lowered.has_modules) describe_modules(model, modules, manifest);
+  if (options.kept != nullptr) check_same(*options.kept, lowered.artifacts, manifest);
   warn_of_defaults(manifest, model, progress);
   const std::string tokenizer = tokenizer_of(checkpoint, model, progress);
   const uint64_t bytes = prepared_bytes(lowered.prepare);
-  const std::vector<CompiledModule> programs =
-      target.neuron ? compile_neffs(plan_modules(modules), lowered.files, options, progress)
-                    : std::vector<CompiledModule>();
+  const Programs programs = options.kept != nullptr
+                                ? Programs()
+                                : compile_neffs(plan_modules(modules), lowered.artifacts,
+                                                lowered.memory, options, progress);
   const uint64_t whole = bytes + other_bytes(lowered, manifest, tokenizer.size());
   if (options.make_room) options.make_room(whole);
   check_room(out, whole);
@@ -223,8 +247,9 @@ void compile(const Checkpoint& checkpoint, const CompileOptions& options, const 
   if (!tokenizer.empty()) writer.add_file(std::string(kTokenizerName), tokenizer);
   progress.say(fmt::format("licence: {}", manifest["licence"].get<std::string>()));
   manifest["sources"] = hashed_sources(checkpoint, options, progress);
-  for (const auto& [name, bytes_of_file] : lowered.files) writer.add_file(name, bytes_of_file);
-  add_neffs(programs, options.neuron, writer, manifest);
+  add_artifacts(lowered.artifacts, writer);
+  options.kept != nullptr ? keep_neffs(*options.kept, writer, manifest)
+                          : add_neffs(programs, options.neuron, writer, manifest);
   ThreadPool threads(options.threads > 0 ? options.threads : available_threads());
   progress.begin("writing weights", bytes);
   write_prepared(lowered.prepare, checkpoint_rows(checkpoint, model.weights), writer,

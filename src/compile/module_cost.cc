@@ -131,4 +131,19 @@ bool is_state(const Node& node) {
 
 ModuleCost cost_of(const Graph& graph) { return Costs(graph).run(); }
 
+void DeviceMemory::add(const Graph& module, const ModuleCost& cost) {
+  for (const Node& node : module.nodes()) {
+    const bool state = is_state(node);
+    if (!state && node.op != Op::weight) continue;
+    if (!counted.emplace(state, node.attrs.name).second) continue;
+    (state ? state_bytes : weight_bytes) += bytes_of(node);
+  }
+  temporary_bytes = std::max(temporary_bytes, cost.temporary_bytes);
+  io_bytes = std::max(io_bytes, cost.io_bytes);
+}
+
+int64_t DeviceMemory::core_bytes() const {
+  return weight_bytes + state_bytes + temporary_bytes + io_bytes + kRuntimeBytes;
+}
+
 }  // namespace ng

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
+#include <string>
+#include <utility>
 
 #include "ir/graph.h"
 
@@ -40,5 +43,18 @@ struct ModuleCost {
 bool is_state(const Node& node);
 
 ModuleCost cost_of(const Graph& graph);
+
+// What modules need together on a core: weights and caches once, since modules share them; of
+// temporaries and of inputs and outputs the most that one module needs, since one runs at a time.
+struct DeviceMemory {
+  int64_t weight_bytes = 0, state_bytes = 0, temporary_bytes = 0, io_bytes = 0;
+  std::set<std::pair<bool, std::string>> counted;  // states and weights, by name
+
+  void add(const Graph& module, const ModuleCost& cost);
+  // With what the runtime takes (SDK 2.32: 96 MB of microcode a core); the modules' instructions,
+  // whose size only the compiler knows, left out.
+  int64_t core_bytes() const;
+};
+inline constexpr int64_t kRuntimeBytes = int64_t{96} * 1000 * 1000;
 
 }  // namespace ng

@@ -32,12 +32,6 @@ constexpr const char* kTexts[] = {
     "今日は雨が降っています。",          "यह किताब बहुत अच्छी है।",
 };
 
-Phases phases_of(const Bundle& bundle) {
-  return {bundle.facts().vocabulary, bundle.facts().pad,
-          [&bundle](const std::string& phase) { return checked_artifact(bundle, phase); },
-          [&bundle](const std::string& name) { return bundle.weight(name); }};
-}
-
 // The unlowered float32 graph over the checkpoint; with `rounded`, its matrices are rounded to bf16
 // first.
 Phases phases_of(const Checkpoint& checkpoint, const Model& model, bool rounded) {
@@ -121,9 +115,8 @@ void Verify::check_build() {
     }
   }
   for (const std::string_view phase : kPhases) {
-    const std::string called(phase);
-    if (bundle_.artifact(called) != rebuilt.artifact(called)) {
-      find("build", called, "the graph differs from the one made of the reference");
+    if (bundle_.artifact(phase, options_.target) != rebuilt.artifact(phase, options_.target)) {
+      find("build", std::string(phase), "the graph differs from the one made of the reference");
     }
   }
   if (bundle_.facts().pad != rebuilt.facts().pad ||
@@ -149,7 +142,7 @@ void Verify::make_inputs() {
   const std::optional<Tokenizer> tokenizer = tokenizer_of(bundle_);
   std::mt19937 random(1);
   const auto vocabulary = static_cast<uint64_t>(bundle_.facts().vocabulary);
-  Session session(phases_of(bundle_), device_);
+  Session session(phases_of(bundle_, options_.target), device_);
   for (int i = 0; i < options_.sentences; ++i) {
     std::vector<int32_t> source;
     if (tokenizer && !tokenizer->languages().empty()) {
@@ -180,7 +173,7 @@ void Verify::make_inputs() {
 // Level 3: every node, device against interpreter on the inputs the device itself produced.
 void Verify::check_kernels() {
   CheckingDevice checking(device_, threads_);
-  Session session(phases_of(bundle_), checking);
+  Session session(phases_of(bundle_, options_.target), checking);
   progress_.begin("kernels", inputs_.size(), "sentences");
   for (const ForwardInputs& in : inputs_) {
     forward(session, in, {[](const Tensor&) {}, [](std::span<const float>) {}});
@@ -290,7 +283,7 @@ bool Verify::check_precision() {
   };
   progress_.begin("precision", 2 * inputs_.size(), "sentences");
   const std::vector<Recorded> found =
-      forward_all(device_, phases_of(bundle_), [](std::span<const float>) {});
+      forward_all(device_, phases_of(bundle_, options_.target), [](std::span<const float>) {});
   const std::vector<Recorded> expected = forward_all(
       *interpreter, phases_of(checkpoint, model, bundle_.dtype() == DType::bf16), keep_best);
   progress_.end();

@@ -14,6 +14,7 @@
 namespace ng {
 
 struct VerifyOptions {
+  std::string target = "cpu";  // whose graphs
   int sentences = 4;
   int threads = 0;
   Path reference;  // a checkpoint directory; empty: no reference
@@ -38,7 +39,7 @@ struct VerifyReport {
   bool referenced = false;
 };
 
-// `device` is what the bundle's target names, or one that is to be found wrong.
+// `device` is what options.target names, or one that is to be found wrong.
 VerifyReport verify_bundle(const Bundle& bundle, Device& device, const VerifyOptions& options,
                            Progress& progress);
 

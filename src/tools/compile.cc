@@ -1,8 +1,11 @@
-// `neuroglot compile` and `finish`: a checkpoint directory becomes a bundle.
+// `neuroglot compile`, `finish` and `replace-weights`: a checkpoint directory becomes a bundle.
 #include "compile/compile.h"
+
+#include <algorithm>
 
 #include "base/error.h"
 #include "compile/neuron_modules.h"
+#include "compile/replace_weights.h"
 #include "tools/opened.h"
 
 namespace ng {
@@ -10,7 +13,8 @@ namespace {
 
 // What would have no effect is refused.
 void check_options(const Options& options) {
-  const bool neuron = find_backend(options.target).target.neuron;
+  const auto& targets = options.targets;
+  const bool neuron = std::any_of(targets.begin(), targets.end(), is_neuron);
   for (const char* flag : {"--neuronx-cc", "--emit-only", "--jobs", "--compiler-args"}) {
     check(neuron || !options.is_given(flag), "{} is of --target inf2, trn1 and trn2", flag);
   }
@@ -32,6 +36,15 @@ int compile_command(const Options& options) {
   if (options.emit_only) {
     fmt::print("{}", neuron_commands(Bundle::open(options.output), compile_as.neuron));
   }
+  return 0;
+}
+
+int replace_weights_command(const Options& options) {
+  check(!is_bundle(options.checkpoint), "{}: is a bundle; give the checkpoint directory",
+        options.checkpoint);
+  Progress progress(options.quiet);
+  replace_weights(options.model, Checkpoint::open(options.checkpoint),
+                  static_cast<int>(options.threads), progress);
   return 0;
 }
 

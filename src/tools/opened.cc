@@ -1,9 +1,9 @@
 #include "tools/opened.h"
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <sstream>
-#include <tuple>
 
 #include "base/error.h"
 #include "base/machine.h"
@@ -45,47 +45,49 @@ DeviceName device_of(const std::string& text) {
   return name;
 }
 
-bool is_neuron(const std::string& target) { return find_backend(target).target.neuron; }
-
 // NEFFs by the names of their modules; all are there.
-ProgramSource programs_of(const Bundle& bundle) {
+ProgramSource programs_of(const Bundle& bundle, const std::string& target) {
   for (const Bundle::Module& module : bundle.modules()) {
-    check(bundle.has_program(module.name),
+    check(bundle.has_program(module.name, target),
           "{}: its modules are not compiled (--emit-only): neuroglot finish {} --neffs DIR, or "
           "compile again without it",
           bundle.path().string(), bundle.path().string());
   }
-  return [&bundle](const std::string& module) {
-    const std::string_view text = bundle.program(module);
+  return [&bundle, target](const std::string& module) {
+    const std::string_view text = bundle.program(module, target);
     return std::as_bytes(std::span(text.data(), text.size()));
   };
 }
 
-// The device that options name, or the one that the bundle was compiled for.
-std::unique_ptr<Device> open_device(const Options& options, const Bundle& bundle) {
-  const std::string& target = bundle.target();
-  const bool neuron = is_neuron(target);
-  const DeviceName named = options.device.empty() ? DeviceName{neuron ? "neuron" : target, ""}
-                                                  : device_of(options.device);
-  const bool fits =
-      neuron ? named.kind == "neuron" || named.kind == "emulated" : named.kind == target;
-  check(fits, "--device {}: {} was compiled for {}; {}", shown(options.device),
-        bundle.path().string(), target,
-        neuron
-            ? std::string("run it with --device neuron, or emulated")
-            : fmt::format("compile the checkpoint with --target {}",
-                          named.kind == "neuron" || named.kind == "emulated" ? "inf2, trn1 or trn2"
-                                                                             : shown(named.kind)));
-  check(target != "pjrt" || !named.plugin.empty(),
+std::string listed(const std::set<std::string>& names) {
+  return shown(fmt::format("{}", fmt::join(names, ", ")));
+}
+
+// The device that options name, or that of the bundle's only target.
+void open_device(const Options& options, Opened& opened) {
+  const Bundle& bundle = opened.bundle;
+  const DeviceName named = options.device.empty() ? DeviceName{} : device_of(options.device);
+  const bool on_neuron = named.kind == "neuron" || named.kind == "emulated";
+  opened.target = only_target(options, bundle, [&](const Target& target) {
+    return named.kind.empty() || (target.neuron ? on_neuron : target.name == named.kind);
+  });
+  check(!opened.target.empty(),
+        "--device {}: {} was compiled for {}: take a device of these (neuron or emulated for inf2, "
+        "trn1 and trn2), or compile the checkpoint with --target {}",
+        shown(options.device), bundle.path().string(), listed(bundle.targets()),
+        on_neuron ? "inf2, trn1 or trn2" : shown(named.kind));
+  check(opened.target != "pjrt" || !named.plugin.empty(),
         "{} was compiled for pjrt: say which plugin runs it with --device pjrt:PLUGIN.so",
         bundle.path().string());
-  check(options.libnrt.empty() || named.kind == "neuron", "--libnrt is of --device neuron");
+  const bool neuron = is_neuron(opened.target);
+  check(options.libnrt.empty() || (neuron && named.kind != "emulated"),
+        "--libnrt is of --device neuron");
   DeviceOptions device;
   device.threads = static_cast<int>(options.threads);
   device.library = neuron ? options.libnrt : named.plugin;
   device.emulated = named.kind == "emulated";
-  if (neuron) device.programs = programs_of(bundle);
-  return find_backend(target).open(device);
+  if (neuron) device.programs = programs_of(bundle, opened.target);
+  opened.device = find_backend(opened.target).open(device);
 }
 
 // A phase of a static target: its modules, which the device loads when they are needed.
@@ -94,7 +96,7 @@ std::unique_ptr<Executable> load_modules(const Opened& opened, const std::string
   for (const Bundle::Module& module : opened.bundle.modules()) {
     if (module.phase != phase) continue;
     buckets.push_back({module.name, module.sentences, module.rows, [&opened, name = module.name] {
-                         return opened.device->load(opened.bundle.module(name),
+                         return opened.device->load(opened.bundle.module(name, opened.target),
                                                     [&opened](const std::string& weight) {
                                                       return opened.bundle.weight(weight);
                                                     });
@@ -119,6 +121,8 @@ std::unique_ptr<Session> open_modules(const Opened& opened) {
 
 }  // namespace
 
+bool is_neuron(const std::string& target) { return find_backend(target).target.neuron; }
+
 double seconds_now() {
   const auto now = std::chrono::steady_clock::now().time_since_epoch();
   return std::chrono::duration<double>(now).count();
@@ -127,7 +131,8 @@ double seconds_now() {
 CompileOptions compile_options(const Options& options) {
   CompileOptions compile;
   const bool by_device = !options.device.empty() && !options.is_given("--target");
-  compile.target = by_device ? device_of(options.device).kind : options.target;
+  compile.targets = {options.targets.begin(), options.targets.end()};
+  if (by_device) compile.targets = {device_of(options.device).kind};
   compile.modules.batches = numbers("--batch", options.batches);
   compile.modules.source_lengths = numbers("--source-lengths", options.source_lengths);
   compile.modules.beams = options.beams;
@@ -147,13 +152,32 @@ CompileOptions compile_options(const Options& options) {
 }
 
 void check_as_compiled(const Options& options, const Bundle& bundle) {
-  const std::string dtype(name(bundle.dtype()));
-  for (const auto& [flag, asked, has] : {std::tuple{"--dtype", options.dtype, dtype},
-                                         std::tuple{"--target", options.target, bundle.target()}}) {
-    check(!options.is_given(flag) || asked == has,
-          "{} {}: {} is a bundle, compiled with {}: leave {} out, or compile again", flag,
-          shown(asked), options.model, has, flag);
+  const auto refuse = [&](const char* flag, const std::string& asked, std::string_view has) {
+    fail("{} {}: {} is a bundle, compiled with {}: leave {} out, or compile again", flag,
+         shown(asked), options.model, has, flag);
+  };
+  const std::string_view dtype = name(bundle.dtype());
+  if (options.is_given("--dtype") && options.dtype != dtype)
+    refuse("--dtype", options.dtype, dtype);
+  for (const std::string& target : options.targets) {
+    const bool there = !options.is_given("--target") || bundle.targets().contains(target);
+    if (!there) refuse("--target", target, listed(bundle.targets()));
   }
+}
+
+std::string only_target(const Options& options, const Bundle& bundle,
+                        const std::function<bool(const Target&)>& fits) {
+  std::set<std::string> found;
+  for (const std::string& target : bundle.targets()) {
+    const auto& asked = options.targets;
+    const bool meant = !options.is_given("--target") ||
+                       std::find(asked.begin(), asked.end(), target) != asked.end();
+    if (meant && fits(find_backend(target).target)) found.insert(target);
+  }
+  check(found.size() < 2,
+        "{}: was compiled for {}: say which is meant with --target (or --device, to run it)",
+        bundle.path().string(), listed(found));
+  return found.empty() ? "" : *found.begin();
 }
 
 Bundle open_bundle(const Options& options, std::optional<CachedBundle>& cached) {
@@ -163,7 +187,11 @@ Bundle open_bundle(const Options& options, std::optional<CachedBundle>& cached) 
     return bundle;
   }
   const CompileOptions compile = compile_options(options);
-  check(compile.target != "neuron" && compile.target != "emulated" && !is_neuron(compile.target),
+  const bool neuron =
+      std::any_of(compile.targets.begin(), compile.targets.end(), [](const std::string& target) {
+        return target == "neuron" || target == "emulated" || is_neuron(target);
+      });
+  check(!neuron,
         "{}: for Neuron, compile it into a bundle first: neuroglot compile {} -o BUNDLE --target "
         "inf2|trn1|trn2",
         options.model, options.model);
@@ -172,23 +200,18 @@ Bundle open_bundle(const Options& options, std::optional<CachedBundle>& cached) 
   return cached->bundle;
 }
 
-Phases phases_of(const Bundle& bundle) {
-  return {bundle.facts().vocabulary, bundle.facts().pad,
-          [&bundle](const std::string& phase) { return checked_artifact(bundle, phase); },
-          [&bundle](const std::string& name) { return bundle.weight(name); }};
-}
-
 std::unique_ptr<Opened> open_session(const Options& options) {
   const double start = seconds_now();
   std::optional<CachedBundle> cached;
   Bundle bundle = open_bundle(options, cached);
-  auto opened =
-      std::unique_ptr<Opened>(new Opened{std::move(cached), std::move(bundle), {}, {}, {}, {}, 0});
-  opened->device = open_device(options, opened->bundle);
+  auto opened = std::unique_ptr<Opened>(
+      new Opened{std::move(cached), std::move(bundle), {}, {}, {}, {}, {}, 0});
+  open_device(options, *opened);
   opened->executions = std::make_unique<Executions>();
-  opened->session = opened->bundle.modules().empty()
-                        ? std::make_unique<Session>(phases_of(opened->bundle), *opened->device)
-                        : open_modules(*opened);
+  opened->session =
+      find_backend(opened->target).target.fixed
+          ? open_modules(*opened)
+          : std::make_unique<Session>(phases_of(opened->bundle, opened->target), *opened->device);
   opened->load_seconds = seconds_now() - start;
   return opened;
 }

@@ -17,6 +17,7 @@ namespace ng {
 struct Opened {
   std::optional<CachedBundle> cached;  // keeps it in use
   Bundle bundle;
+  std::string target;  // of the bundle's
   std::unique_ptr<Device> device;
   std::unique_ptr<Executions> executions;  // of a static target's modules
   std::unique_ptr<Session> session;
@@ -25,6 +26,12 @@ struct Opened {
 };
 
 CompileOptions compile_options(const Options& options);
+bool is_neuron(const std::string& target);
+
+// Of the bundle's targets, or of those that --target names, the one that `fits`; "": none does.
+// Several: User, listing them.
+std::string only_target(const Options& options, const Bundle& bundle,
+                        const std::function<bool(const Target&)>& fits);
 
 // A --dtype or --target that is given and not the bundle's: User.
 void check_as_compiled(const Options& options, const Bundle& bundle);

@@ -30,12 +30,12 @@ const OptionRow kOptions[] = {
     {"-o,--output", "PATH", &Options::output, "compile translate forward",
      "where the result goes (translate: standard output)"},
     {"--force", "", &Options::force, "compile", "replace an existing output directory"},
-    {"--target", "cpu|reference|pjrt|inf2|trn1|trn2", &Options::target, "compile *",
-     "what to compile for; the reference interpreter is slow and readable; pjrt: XLA modules; "
-     "inf2, trn1, trn2: AWS Neuron"},
+    {"--target", "cpu|reference|pjrt|inf2|trn1|trn2", &Options::targets, "compile *",
+     "what to compile for (else cpu), may be repeated; or which target of a bundle is meant; the "
+     "reference interpreter is slow and readable; pjrt: XLA modules; inf2, trn1, trn2: AWS Neuron"},
     {"--target", "inf2|trn1|trn2", &Options::target, "analyze", "the Neuron device"},
     {"--device", "cpu|reference|pjrt:PLUGIN.so|neuron|emulated", &Options::device,
-     "translate generate forward", "where to run (else what the bundle was compiled for)"},
+     "translate generate forward", "where to run (else the bundle's only target)"},
     {"--device", "pjrt:PLUGIN.so", &Options::device, "devices", "a plugin to ask, too"},
     {"--libnrt", "PATH", &Options::libnrt, "translate generate forward devices",
      "Neuron's runtime library (else $NEUROGLOT_LIBNRT, then the loader's libnrt.so.1)"},
@@ -61,9 +61,9 @@ const OptionRow kOptions[] = {
      "fixed shapes: modules that give all scores, too, for forward and some generation settings"},
     {"--dtype", "f32|bf16", &Options::dtype, "compile analyze *",
      "type of matrices; everything else is float32"},
-    {"--threads", "N", &Options::threads, "compile *",
+    {"--threads", "N", &Options::threads, "compile replace-weights *",
      "threads; 0: the smaller of CPU affinity and cgroup quota", 0, 1024},
-    {"--quiet", "", &Options::quiet, "compile finish make-checkpoint *",
+    {"--quiet", "", &Options::quiet, "compile finish replace-weights make-checkpoint *",
      "no progress, no warnings"},
     {"--batch", "N|auto", &Options::batch, "translate generate", "sentences that run together"},
     {"--warmup", "N", &Options::warmup, "translate generate forward",
@@ -119,6 +119,7 @@ const OptionRow kOptions[] = {
 enum class Takes {
   checkpoint,
   bundle,
+  bundle_and_checkpoint,
   model,
   model_and_files,
   output,
@@ -140,6 +141,8 @@ constexpr CommandRow kCommands[] = {
     {"compile", compile_command, Takes::checkpoint, false, "checkpoint directory → bundle"},
     {"finish", finish_command, Takes::bundle, false,
      "takes what compile --emit-only left to be compiled elsewhere"},
+    {"replace-weights", replace_weights_command, Takes::bundle_and_checkpoint, false,
+     "puts a fine-tune of the same shape in a bundle's place; nothing is recompiled"},
     {"translate", translate_command, Takes::model_and_files, true, "text → text, line by line"},
     {"generate", generate_command, Takes::model_and_files, true,
      "token ids → token ids, JSON Lines"},
@@ -205,7 +208,8 @@ void add_option(CLI::App& app, Options& options, const OptionRow& option) {
   } else {
     added = app.add_option(option.flag,
                            options.*std::get<std::vector<std::string> Options::*>(option.field),
-                           option.help);
+                           option.help)
+                ->allow_extra_args(false);  // one after each flag
   }
   added->type_name(option.value);
   // A number below its least stands for "not given".
@@ -222,6 +226,10 @@ void add_positionals(CLI::App& app, Options& options, Takes kind) {
       break;
     case Takes::bundle:
       app.add_option("BUNDLE", options.model, "of compile --emit-only")->required();
+      break;
+    case Takes::bundle_and_checkpoint:
+      app.add_option("BUNDLE", options.model, "of compile")->required();
+      app.add_option("MODEL_DIR", options.checkpoint, "the fine-tune's directory")->required();
       break;
     case Takes::model:
       app.add_option("MODEL", options.model, "BUNDLE or MODEL_DIR")->required();

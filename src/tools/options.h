@@ -12,7 +12,9 @@ struct Options {
   std::string model;               // BUNDLE or MODEL_DIR
   std::vector<std::string> files;  // input files; none: standard input
   std::string output, input, stats, reference;
-  std::string target = "cpu", device, dtype = "f32", batch = "auto";
+  std::vector<std::string> targets = {"cpu"};
+  std::string target, checkpoint;  // of analyze; of replace-weights
+  std::string device, dtype = "f32", batch = "auto";
   std::string batches = "1,8", source_lengths = "32,64,128,256", topk = "device";
   std::string from, to, split = "none", lang, dialect = "hf";
   std::string neuronx_cc, compiler_args, neffs, libnrt;
@@ -41,6 +43,7 @@ int run_command_line(int argc, char** argv);
 // The commands, each in its own file. They return 0, or 1 when some records failed.
 int compile_command(const Options& options);
 int finish_command(const Options& options);
+int replace_weights_command(const Options& options);
 int translate_command(const Options& options);
 int generate_command(const Options& options);
 int forward_command(const Options& options);

@@ -63,23 +63,24 @@ int verify_command(const Options& options) {
   }
   std::optional<CachedBundle> cached;
   const Bundle bundle = open_bundle(options, cached);
-  check(bundle.modules().empty(),
-        "verify takes bundles for cpu and reference; {} is for {}: compare its translations, or "
-        "forward of it --with-logits, with a bundle's for cpu",
-        options.model, bundle.target());
   VerifyOptions verify;
+  verify.target = only_target(options, bundle, [](const Target& target) { return !target.fixed; });
+  check(!verify.target.empty(),
+        "verify takes bundles for cpu and reference; {} has other targets: compare its "
+        "translations, or forward of it --with-logits, with those of cpu",
+        options.model);
   verify.sentences = static_cast<int>(options.sentences);
   verify.threads = static_cast<int>(options.threads);
   std::optional<CachedBundle> rebuilt;
   if (!options.reference.empty()) {
     CompileOptions compile = compile_options(options);
-    compile.target = bundle.target();
+    compile.targets = {verify.target};
     compile.dtype = bundle.dtype();
     rebuilt.emplace(cached_bundle(options.reference, compile, progress));
     verify.reference = options.reference;
     verify.rebuilt = rebuilt->path;
   }
-  const auto device = find_backend(bundle.target()).open({verify.threads});
+  const auto device = find_backend(verify.target).open({verify.threads});
   Stats stats;
   stats.load_seconds = seconds_now() - start;
   const VerifyReport report = verify_bundle(bundle, *device, verify, progress);
