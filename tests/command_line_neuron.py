@@ -96,6 +96,77 @@ class Compile(Neuron):
         self.assertIn("compile it into a bundle", self.refused(1, "translate", DEMO, *LANGUAGES, "--target", "inf2"))
 
 
+class Cores(Neuron):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.bundle = cls.own / "cores"
+        code, _, error = cls.run_here("compile", DEMO, "-o", cls.bundle, "--target", "inf2", "--neuronx-cc", COMPILER,
+                                      "--batch", "1,2", "--source-lengths", "16", "--target-length", "200", "--quiet")
+        assert code == 0, error
+
+    LINES = b"".join(b"I like %s.\n" % word for word in (b"tea", b"milk", b"the sea", b"my dog", b"you", b"it"))
+
+    def translate(self, **env):
+        stats = self.own / "stats.json"
+        code, out, error = self.run_here("translate", self.bundle, "--device", "emulated", *LANGUAGES, "--stats", stats,
+                                         stdin=self.LINES, EMULATED_NRT_CORES="2", **env)
+        return code, out.decode().splitlines(), error, json.loads(stats.read_text())
+
+    def test_replicas_share_the_lines(self):
+        code, alone, error = self.run_here("translate", self.bundle, "--device", "emulated", *LANGUAGES, stdin=self.LINES)
+        self.assertEqual(code, 0, error)
+        code, lines, error, stats = self.translate()
+        self.assertEqual(code, 0, error)
+        self.assertEqual(lines, alone.decode().splitlines())
+        encoders = [count for name, count in stats["executions"].items() if name.startswith("encode-b2")]
+        self.assertGreaterEqual(sum(encoders), 2, stats)
+
+    def test_a_core_that_fails_answers_its_lines_and_the_other_goes_on(self):
+        code, lines, error, _ = self.translate(EMULATED_NRT="nrt_execute@9=1202")
+        self.assertEqual(code, 2, error)
+        self.assertIn("not all devices lived: core ", error)
+        lost = lines.count("")
+        self.assertTrue(1 <= lost <= 3, lines)
+        self.assertIn(f"{lost} of 6 lines failed", error)
+        whole = self.translate()[1]
+        self.assertEqual([line for line in lines if line], [line for line, mine in zip(whole, lines) if mine])
+
+
+class Long(Neuron):
+    TEXT = b"I like tea and milk and the sea and my dog and the garden and the house and the red car.\n" * 3
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.both = cls.own / "both"
+        code, _, error = cls.run_here("compile", DEMO, "-o", cls.both, "--target", "inf2", "--target", "cpu",
+                                      "--neuronx-cc", COMPILER, *SMALL[:-3], "--target-length", "200", "--quiet")
+        assert code == 0, error
+
+    def translate(self, bundle, *options):
+        return self.run_here("translate", bundle, "--device", "emulated", *LANGUAGES, *options, stdin=self.TEXT)
+
+    def test_a_source_that_no_module_takes_is_cut_or_runs_on_the_cpu_or_fails(self):
+        code, cut, error = self.translate(self.both)
+        self.assertEqual(code, 0, error)
+        self.assertIn("translated in 2 pieces", error)
+        code, by_cpu, error = self.translate(self.both, "--long", "cpu")
+        self.assertEqual((code, error), (0, ""))
+        self.assertEqual(by_cpu, self.run_here("translate", self.both, "--device", "cpu", *LANGUAGES, stdin=self.TEXT)[1])
+        self.assertNotEqual(by_cpu, cut)
+        code, out, error = self.translate(self.both, "--long", "error")
+        self.assertEqual((code, out), (1, b"\n\n\n"))
+        self.assertIn("source ids, the bundle's modules take 16", error)
+
+    def test_the_cpu_must_be_a_target(self):
+        code, _, error = self.translate(self.bundle, "--long", "cpu")
+        self.assertEqual(code, 1)
+        self.assertIn("compile it with --target cpu besides", error)
+        self.assertIn("cut, cpu or error", self.refused(1, "translate", self.bundle, "--device", "emulated", *LANGUAGES,
+                                                        "--long", "yes"))
+
+
 class FirstLight(Neuron):
     SCRIPT = ROOT / "scripts/neuron-first-light.sh"
 

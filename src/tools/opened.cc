@@ -63,8 +63,8 @@ std::string listed(const std::set<std::string>& names) {
   return shown(fmt::format("{}", fmt::join(names, ", ")));
 }
 
-// The device that options name, or that of the bundle's only target.
-void open_device(const Options& options, Opened& opened) {
+// The target whose device options name, or the bundle's only one, and how to open it.
+DeviceOptions choose_device(const Options& options, Opened& opened) {
   const Bundle& bundle = opened.bundle;
   const DeviceName named = options.device.empty() ? DeviceName{} : device_of(options.device);
   const bool on_neuron = named.kind == "neuron" || named.kind == "emulated";
@@ -87,27 +87,28 @@ void open_device(const Options& options, Opened& opened) {
   device.library = neuron ? options.libnrt : named.plugin;
   device.emulated = named.kind == "emulated";
   if (neuron) device.programs = programs_of(bundle, opened.target);
-  opened.device = find_backend(opened.target).open(device);
+  return device;
 }
 
 // A phase of a static target: its modules, which the device loads when they are needed.
-std::unique_ptr<Executable> load_modules(const Opened& opened, const std::string& phase) {
+std::unique_ptr<Executable> load_modules(const Opened& opened, Opened::Running& on,
+                                         const std::string& phase) {
   std::vector<Bucket> buckets;
   for (const Bundle::Module& module : opened.bundle.modules()) {
     if (module.phase != phase) continue;
-    buckets.push_back({module.name, module.sentences, module.rows, [&opened, name = module.name] {
-                         return opened.device->load(opened.bundle.module(name, opened.target),
-                                                    [&opened](const std::string& weight) {
-                                                      return opened.bundle.weight(weight);
-                                                    });
-                       }});
+    buckets.push_back(
+        {module.name, module.sentences, module.rows, [&opened, &on, name = module.name] {
+           return on.device->load(
+               opened.bundle.module(name, opened.target),
+               [&opened](const std::string& weight) { return opened.bundle.weight(weight); });
+         }});
   }
   check(!buckets.empty(), "{}: has no modules for {}: it is damaged", opened.bundle.path().string(),
         phase);
-  return bucketed(phase, std::move(buckets), opened.bundle.sizes(), *opened.executions);
+  return bucketed(phase, std::move(buckets), opened.bundle.sizes(), on.executions);
 }
 
-std::unique_ptr<Session> open_modules(const Opened& opened) {
+std::unique_ptr<Session> open_modules(const Opened& opened, Opened::Running& on) {
   StaticPhases phases;
   phases.vocabulary = opened.bundle.facts().vocabulary;
   phases.pad = opened.bundle.facts().pad;
@@ -115,8 +116,45 @@ std::unique_ptr<Session> open_modules(const Opened& opened) {
   for (const Bundle::Module& module : opened.bundle.modules()) {
     phases.logits = phases.logits || module.phase == "logits";
   }
-  phases.load = [&opened](const std::string& phase) { return load_modules(opened, phase); };
+  phases.load = [&](const std::string& phase) { return load_modules(opened, on, phase); };
   return std::make_unique<Session>(std::move(phases));
+}
+
+Opened::Running& add_device(Opened& opened, const std::string& target,
+                            const DeviceOptions& device) {
+  auto running = std::make_unique<Opened::Running>();
+  running->device = find_backend(target).open(device);
+  return *opened.devices.emplace_back(std::move(running));
+}
+
+// The sessions of the bundle's target: as many as there are devices, the first one at once.
+void open_replicas(Opened& opened, const DeviceOptions& options) {
+  Opened::Running& first = add_device(opened, opened.target, options);
+  const bool fixed = find_backend(opened.target).target.fixed;
+  const auto open = [&opened, &first, options, fixed](size_t i) {
+    DeviceOptions own = options;
+    own.core = static_cast<int>(i);
+    Opened::Running& on = i == 0 ? first : add_device(opened, opened.target, own);
+    return fixed ? open_modules(opened, on)
+                 : std::make_unique<Session>(phases_of(opened.bundle, opened.target), *on.device);
+  };
+  opened.replicas = std::make_unique<Replicas>(static_cast<size_t>(first.device->replicas()), open);
+  opened.session();
+}
+
+// --long cpu: sources that no module takes run on the CPU.
+void open_long(const Options& options, Opened& opened) {
+  const std::string& where = options.long_sources;
+  check(where == "cut" || where == "cpu" || where == "error", "--long {}: cut, cpu or error",
+        shown(where));
+  if (where != "cpu" || opened.session().sizes().source == 0) return;
+  check(opened.bundle.targets().contains("cpu"),
+        "--long cpu: {} was compiled for {}: compile it with --target cpu besides",
+        opened.bundle.path().string(), listed(opened.bundle.targets()));
+  opened.replicas->set_long([&opened, threads = static_cast<int>(options.threads)] {
+    Opened::Running& cpu = add_device(opened, "cpu", {.threads = threads});
+    return std::make_unique<Session>(phases_of(opened.bundle, "cpu"), *cpu.device);
+  });
 }
 
 }  // namespace
@@ -204,16 +242,28 @@ std::unique_ptr<Opened> open_session(const Options& options) {
   const double start = seconds_now();
   std::optional<CachedBundle> cached;
   Bundle bundle = open_bundle(options, cached);
-  auto opened = std::unique_ptr<Opened>(
-      new Opened{std::move(cached), std::move(bundle), {}, {}, {}, {}, {}, 0});
-  open_device(options, *opened);
-  opened->executions = std::make_unique<Executions>();
-  opened->session =
-      find_backend(opened->target).target.fixed
-          ? open_modules(*opened)
-          : std::make_unique<Session>(phases_of(opened->bundle, opened->target), *opened->device);
+  auto opened =
+      std::unique_ptr<Opened>(new Opened{std::move(cached), std::move(bundle), {}, {}, {}, {}, 0});
+  open_replicas(*opened, choose_device(options, *opened));
+  open_long(options, *opened);
   opened->load_seconds = seconds_now() - start;
   return opened;
+}
+
+void Opened::check_devices() const {
+  if (replicas->lost().empty()) return;
+  throw Error(Error::Kind::Device,
+              fmt::format("not all devices lived: {}", fmt::join(replicas->lost(), "; ")));
+}
+
+void Stats::add(const Opened& opened) {
+  std::vector<std::string> names;
+  for (const auto& running : opened.devices) {
+    const std::string name = running->device->description();
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    for (const auto& [module, count] : running->executions) executions[module] += count;
+  }
+  device = fmt::format("{}", fmt::join(names, "; "));
 }
 
 std::unique_ptr<Opened> open_for(const Options& options) {

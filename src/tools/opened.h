@@ -8,9 +8,9 @@
 #include "compile/cache.h"
 #include "text/tokenizer.h"
 #include "tools/options.h"
+#include "translate/batch.h"
 #include "translate/buckets.h"
 #include "translate/generation_options.h"
-#include "translate/session.h"
 
 namespace ng {
 
@@ -18,11 +18,17 @@ struct Opened {
   std::optional<CachedBundle> cached;  // keeps it in use
   Bundle bundle;
   std::string target;  // of the bundle's
-  std::unique_ptr<Device> device;
-  std::unique_ptr<Executions> executions;  // of a static target's modules
-  std::unique_ptr<Session> session;
+  struct Running {
+    std::unique_ptr<Device> device;
+    Executions executions;  // of a static target's modules
+  };
+  std::vector<std::unique_ptr<Running>> devices;  // replicas as they are needed; of --long: the CPU
+  std::unique_ptr<Replicas> replicas;
   GenerationOptions defaults;
   double load_seconds = 0;
+
+  Session& session() const { return replicas->first(); }
+  void check_devices() const;  // one that failed: Device
 };
 
 CompileOptions compile_options(const Options& options);
@@ -51,8 +57,10 @@ struct Stats {
   double load_seconds = 0;
   std::vector<double> tokenize_seconds, generate_seconds;
   uint64_t input_tokens = 0, output_tokens = 0;
-  std::string device;     // Device::description()
+  std::string device;     // Device::description() of each, other replicas than the first aside
   Executions executions;  // of a static target's modules, loading and warm-up included
+
+  void add(const Opened& opened);  // its devices
 };
 void write_stats(const Options& options, const Stats& stats);
 

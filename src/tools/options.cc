@@ -81,6 +81,9 @@ const OptionRow kOptions[] = {
     {"--scores", "", &Options::scores, "translate", "put `score TAB` before each translation"},
     {"--max-source-tokens", "N", &Options::max_source_tokens, "translate",
      "longer lines are cut in pieces that are translated apart", 3, kMostSourceIds},
+    {"--long", "cut|cpu|error", &Options::long_sources, "translate generate",
+     "fixed shapes: a source that no module takes is cut (ids: refused), runs on the CPU, or "
+     "fails"},
     {"--split", "none", &Options::split, "translate",
      "none: a line is one segment. NLLB drops sentences from lines that hold several"},
     {"--jsonl", "", &Options::jsonl, "translate", "JSON Lines in and out"},

@@ -16,7 +16,7 @@ struct Options {
   std::string target, checkpoint;  // of analyze; of replace-weights
   std::string device, dtype = "f32", batch = "auto";
   std::string batches = "1,8", source_lengths = "32,64,128,256", topk = "device";
-  std::string from, to, split = "none", lang, dialect = "hf";
+  std::string from, to, split = "none", long_sources = "cut", lang, dialect = "hf";
   std::string neuronx_cc, compiler_args, neffs, libnrt;
   std::string graph, stage;
   std::vector<std::string> without;

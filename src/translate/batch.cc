@@ -27,8 +27,12 @@ std::string missing_results(const BeamSearch& search) {
 
 // The jobs that no session has yet, longest source first.
 struct Queue {
-  explicit Queue(std::vector<Job>& all) {
-    for (Job& job : all) waiting.push_back(&job);
+  // Those whose source has from `least` to `most` ids.
+  explicit Queue(std::vector<Job>& all, size_t least = 0, size_t most = SIZE_MAX) {
+    for (Job& job : all) {
+      const size_t ids = job.source.size();
+      if (ids >= least && ids <= most) waiting.push_back(&job);
+    }
     std::stable_sort(waiting.begin(), waiting.end(), [](const Job* a, const Job* b) {
       return a->source.size() > b->source.size();
     });
@@ -268,9 +272,15 @@ std::vector<size_t> Replicas::usable(size_t jobs) {
 }
 
 void Replicas::run(std::vector<Job>& jobs, const BatchOptions& options) {
-  if (sessions_.size() == 1) return run_jobs(first(), jobs, options);
-  const std::vector<size_t> replicas = usable(jobs.size());
-  Queue queue(jobs);
+  const auto longest = static_cast<size_t>(open_long_ ? first().sizes().source : 0);
+  if (longest > 0) {
+    Queue queue(jobs, longest + 1);
+    if (!queue.waiting.empty() && !long_) long_ = open_long_();
+    if (!queue.waiting.empty()) Batch(*long_, queue, options).run();
+  }
+  Queue queue(jobs, 0, longest > 0 ? longest : SIZE_MAX);
+  if (sessions_.size() == 1) return Batch(first(), queue, options).run();
+  const std::vector<size_t> replicas = usable(queue.waiting.size());
   queue.sessions = replicas.size();
   std::vector<std::exception_ptr> failures(replicas.size());  // that are no device's
   const auto work = [&](size_t at) {

@@ -33,6 +33,8 @@ class Replicas {
   using Open = std::function<std::unique_ptr<Session>(size_t replica)>;
   Replicas(size_t count, Open open) : open_(std::move(open)), sessions_(count), lost_(count) {}
   Session& first();
+  // Where sources run that the others' modules do not take; opened with the first of them.
+  void set_long(std::function<std::unique_ptr<Session>()> open) { open_long_ = std::move(open); }
 
   // Each session takes its share of the jobs that nobody has yet, and more whenever it has room. A
   // device that fails (Device) fails the jobs that it runs, by their errors, and gets no others.
@@ -46,7 +48,9 @@ class Replicas {
   std::vector<size_t> usable(size_t jobs);
 
   Open open_;
+  std::function<std::unique_ptr<Session>()> open_long_;
   std::vector<std::unique_ptr<Session>> sessions_;
+  std::unique_ptr<Session> long_;
   std::vector<std::string> lost_;  // by replica; empty: it is there
 };
 
