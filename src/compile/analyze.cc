@@ -7,6 +7,7 @@
 #include "backends/xla/emit_hlo.h"
 #include "base/error.h"
 #include "ir/build.h"
+#include "ir/replaced.h"
 #include "ir/text.h"
 
 namespace ng {
@@ -94,6 +95,9 @@ void Analyzer::add_memory(const Graph& graph, const ModuleCost& cost) {
     if (node.op == Op::weight) weights_[node.attrs.name] = byte_count(node.types[0]);
     if (is_state(node)) states_[node.attrs.name] = byte_count(node.types[0]);
   }
+  for (const Named& output : graph.outputs) {
+    if (is_next(output.name)) states_[output.name] = byte_count(graph.type(output.value));
+  }
   all_.temporary_bytes = std::max(all_.temporary_bytes, cost.temporary_bytes);
   all_.io_bytes = std::max(all_.io_bytes, cost.io_bytes);
 }
@@ -110,6 +114,11 @@ void Analyzer::add_module(const PlannedModule& plan) {
   module.plan = plan;
   module.cost = cost_of(graph);
   const bool steps = plan.phase == "decode" || plan.phase == "logits";
+  if (steps && options_.reorder) {
+    StaticOptions histories = options_;
+    histories.reorder = false;
+    module.cost.past = cost_of(lower_module(model_, plan, histories).phase).past;
+  }
   if (!steps) module.cost.past = {};  // a prefill follows no choice of beams
   add_support(graph, module);
   add_memory(graph, module.cost);

@@ -21,7 +21,8 @@ std::string key_of(const std::map<std::string, std::string>& hashes,
   const StaticOptions& modules = options.modules;
   if (find_backend(options.target).target.fixed) {
     key["modules"] = {modules.batches,       modules.source_lengths,    modules.beams,
-                      modules.target_length, modules.device_candidates, modules.with_logits};
+                      modules.target_length, modules.device_candidates, modules.with_logits,
+                      modules.reorder};
   }
   return sha256(key.dump());
 }

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/process.h"
 #include "bundle/format.h"
+#include "ir/replaced.h"
 
 namespace ng {
 namespace {
@@ -27,12 +28,7 @@ struct DeviceMemory {
   uint64_t weights = 0, states = 0, buffers = 0;
 };
 
-uint64_t bytes_of_ports(const std::vector<Port>& ports) {
-  uint64_t bytes = 0;
-  for (const Port& port : ports) bytes += static_cast<uint64_t>(byte_count(port.type));
-  return bytes;
-}
-
+// Whatever is no number of a row stays on the device, the caches of a reorder twice.
 DeviceMemory device_memory(const std::map<std::string, std::string>& files) {
   std::map<std::string, Type> weights, states;
   DeviceMemory memory;
@@ -40,8 +36,15 @@ DeviceMemory device_memory(const std::map<std::string, std::string>& files) {
     const ModuleInterface interface = read_interface(hlo, name);
     for (const Port& port : interface.weights) weights.emplace(port.name, port.type);
     for (const Port& port : interface.states) states.emplace(port.name, port.type);
-    memory.buffers = std::max(memory.buffers,
-                              bytes_of_ports(interface.inputs) + bytes_of_ports(interface.outputs));
+    uint64_t buffers = 0;
+    for (const auto* ports : {&interface.inputs, &interface.outputs}) {
+      for (const auto& [port, type] : *ports) {
+        const bool input = ports == &interface.inputs;
+        if (input ? type.dtype != DType::s32 : is_next(port)) states.emplace(port, type);
+        if (!states.contains(port)) buffers += static_cast<uint64_t>(byte_count(type));
+      }
+    }
+    memory.buffers = std::max(memory.buffers, buffers);
   }
   for (const auto& [name, type] : weights) memory.weights += uint64_t(byte_count(type));
   for (const auto& [name, type] : states) memory.states += uint64_t(byte_count(type));

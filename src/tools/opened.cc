@@ -89,7 +89,7 @@ std::unique_ptr<Device> open_device(const Options& options, const Bundle& bundle
 }
 
 // A phase of a static target: its modules, which the device loads when they are needed.
-std::unique_ptr<Executable> load_modules(const Opened& opened, const std::string& phase) {
+std::unique_ptr<Executable> load_modules(Opened& opened, const std::string& phase) {
   std::vector<Bucket> buckets;
   for (const Bundle::Module& module : opened.bundle.modules()) {
     if (module.phase != phase) continue;
@@ -102,10 +102,11 @@ std::unique_ptr<Executable> load_modules(const Opened& opened, const std::string
   }
   check(!buckets.empty(), "{}: has no modules for {}: it is damaged", opened.bundle.path().string(),
         phase);
-  return bucketed(phase, std::move(buckets), opened.bundle.sizes(), *opened.executions);
+  return bucketed(phase, std::move(buckets), opened.bundle.sizes(), *opened.executions,
+                  opened.regions);
 }
 
-std::unique_ptr<Session> open_modules(const Opened& opened) {
+std::unique_ptr<Session> open_modules(Opened& opened) {
   StaticPhases phases;
   phases.vocabulary = opened.bundle.facts().vocabulary;
   phases.pad = opened.bundle.facts().pad;
@@ -135,6 +136,9 @@ CompileOptions compile_options(const Options& options) {
   check(options.topk == "device" || options.topk == "host", "--topk {}: device or host",
         shown(options.topk));
   compile.modules.device_candidates = options.topk == "device";
+  check(options.beam_caches == "history" || options.beam_caches == "reorder",
+        "--beam-caches {}: history or reorder", shown(options.beam_caches));
+  compile.modules.reorder = options.beam_caches == "reorder";
   compile.modules.with_logits = options.with_logits;
   check(options.dtype == "f32" || options.dtype == "bf16", "--dtype {}: f32 or bf16",
         shown(options.dtype));
@@ -182,8 +186,8 @@ std::unique_ptr<Opened> open_session(const Options& options) {
   const double start = seconds_now();
   std::optional<CachedBundle> cached;
   Bundle bundle = open_bundle(options, cached);
-  auto opened =
-      std::unique_ptr<Opened>(new Opened{std::move(cached), std::move(bundle), {}, {}, {}, {}, 0});
+  auto opened = std::unique_ptr<Opened>(
+      new Opened{std::move(cached), std::move(bundle), {}, {}, {}, {}, {}, 0});
   opened->device = open_device(options, opened->bundle);
   opened->executions = std::make_unique<Executions>();
   opened->session = opened->bundle.modules().empty()

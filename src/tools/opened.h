@@ -19,6 +19,7 @@ struct Opened {
   Bundle bundle;
   std::unique_ptr<Device> device;
   std::unique_ptr<Executions> executions;  // of a static target's modules
+  BeamRegions regions;                     // of their caches
   std::unique_ptr<Session> session;
   GenerationOptions defaults;
   double load_seconds = 0;

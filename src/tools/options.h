@@ -13,7 +13,8 @@ struct Options {
   std::vector<std::string> files;  // input files; none: standard input
   std::string output, input, stats, reference;
   std::string target = "cpu", device, dtype = "f32", batch = "auto";
-  std::string batches = "1,8", source_lengths = "32,64,128,256", topk = "device";
+  std::string batches = "1,8", source_lengths = "32,64,128,256", topk = "device",
+              beam_caches = "history";
   std::string from, to, split = "none", lang, dialect = "hf";
   std::string neuronx_cc, compiler_args, neffs, libnrt;
   std::string graph, stage;
