@@ -24,8 +24,9 @@ std::vector<Port> module_inputs(const std::string& phase, const Bucket& bucket,
   }
   ports.push_back({"cache_index", s32({rows})});
   ports.push_back({"memory_length", s32({rows})});
-  if (sizes.reorder == 0) ports.push_back({"history", s32({rows, sizes.target})});
-  if (sizes.reorder != 0) {
+  if (sizes.reorder == 0) {
+    ports.push_back({"history", s32({rows, sizes.target})});
+  } else {
     ports.push_back({"region", s32({phase == "prefill" ? bucket.sentences : rows})});
     ports.push_back({"parent", s32({sizes.regions()})});
   }
@@ -290,23 +291,22 @@ Steps::Placed Steps::place(std::map<int32_t, std::vector<Row>>& waiting) {
 
 void Steps::place_group(int32_t slot, size_t group, std::vector<Row>& waiting, Placed& placed) {
   const auto most = static_cast<size_t>(modules_.buckets()[placed.module].rows);
-  if (sizes_.reorder == 0) {
-    for (size_t i = 0; i < std::min(most, waiting.size()); ++i) {
-      placed.rows[group * most + i] = waiting[i].number;
-      placed.writes[group * most + i] = waiting[i].history.back();
-    }
-    waiting.erase(waiting.begin(), waiting.begin() + long(std::min(most, waiting.size())));
-    return;
+  const bool reorder = sizes_.reorder != 0;
+  std::vector<BeamRegions::Place> taken;
+  if (reorder) taken = regions_.take(slot, waiting, most, prefill_, sizes_);
+  for (size_t i = 0; !reorder && i < std::min(most, waiting.size()); ++i) {
+    taken.push_back({waiting[i], 0, 0});
   }
-  size_t next = 0;
-  for (const auto& [row, region, parent] : regions_.take(slot, waiting, most, prefill_, sizes_)) {
-    const auto beam = static_cast<size_t>(region - slot * sizes_.beams);
-    const size_t at = group * most + (prefill_ ? next++ : beam);
+  for (size_t i = 0; i < taken.size(); ++i) {
+    const auto& [row, region, parent] = taken[i];
+    const bool own = reorder && !prefill_;  // place p of a group is the slot's region p
+    const size_t at = group * most + (own ? static_cast<size_t>(region - slot * sizes_.beams) : i);
+    const int64_t ordered = region * sizes_.target + std::ssize(row.history) - 1;
     placed.rows[at] = row.number;
-    placed.writes[at] = static_cast<int32_t>(region * sizes_.target + std::ssize(row.history) - 1);
+    placed.writes[at] = reorder ? static_cast<int32_t>(ordered) : row.history.back();
     placed.reads[prefill_ ? group : at] = region;
     placed.parents[static_cast<size_t>(region)] = parent;
-    std::erase_if(waiting, [&](const Row& one) { return one.number == row.number; });
+    std::erase_if(waiting, [&](const Row& one) { return one.number == taken[i].row.number; });
   }
 }
 
