@@ -26,12 +26,14 @@ class Compiled:
     topk: str
     with_logits: bool
     dtype: str
+    beam_caches: str = "history"
 
     def options(self):
         numbers = lambda values: ",".join(map(str, values))
         return [
             *("--batch", numbers(self.batches), "--beams", str(self.beams), "--topk", self.topk),
             *("--source-lengths", numbers(self.sources), "--target-length", str(self.target)),
+            *("--beam-caches", self.beam_caches),
             *(["--with-logits"] if self.with_logits else []),
         ]
 
@@ -55,6 +57,7 @@ def make_compiled(rng, spec):
         topk=pick(rng, ("device", "host"), (7, 3)),
         with_logits=dtype == "bf16" or chance(rng, 0.6),  # forward alone judges bf16
         dtype=dtype,
+        beam_caches=pick(rng, ("history", "reorder")),
     )
 
 

@@ -3,19 +3,11 @@
 
 #include <fmt/ranges.h>
 #include <gmock/gmock.h>
-#include <test_paths.h>
 
 #include "backends/cpu/cpu.h"
-#include "backends/neuron/emulated_nrt_for_test.h"
-#include "backends/neuron/neuron.h"
-#include "backends/xla/emit_hlo.h"
-#include "base/error.h"
 #include "base/refusal_for_test.h"
-#include "compile/static_modules.h"
-#include "emulated/pseudo_neff.h"
 #include "ir/text.h"
-#include "static_device_for_test.h"
-#include "tiny_model.h"
+#include "static_target_for_test.h"
 #include "translate/batch.h"
 #include "translate/forward.h"
 
@@ -24,88 +16,7 @@ namespace {
 
 using testing::HasSubstr;
 
-Model tiny_model() {
-  Model model;
-  model.vocabulary = 1111;
-  model.eos = {2};
-  model.build = [](std::string_view phase, const Sizes& sizes) {
-    return build_m2m100(test::tiny_config(), phase, sizes);
-  };
-  return model;
-}
-
-std::map<std::string, Tensor> prepared(const Graph& prepare) {
-  const auto leaves = test::weights_of(prepare);
-  Bindings bindings;
-  bindings.weight = [&](const std::string& name) { return leaves.at(name); };
-  return interpret(prepare, bindings);
-}
-
-// Every module that options ask for, with their weights and one device's states.
-struct StaticTarget {
-  virtual ~StaticTarget() = default;
-  virtual std::unique_ptr<Executable> load(const std::string& module) {
-    return std::make_unique<test::StaticModule>(graphs.at(module), source(), states);
-  }
-  WeightSource source() {
-    return [this](const std::string& name) { return weights.at(name); };
-  }
-
-  StaticSizes sizes;
-  bool logits;
-  std::vector<PlannedModule> modules;
-  std::map<std::string, Graph> graphs;
-  std::map<std::string, Tensor> weights;
-  test::StaticStates states;
-  Executions executions;
-
-  explicit StaticTarget(const StaticOptions& options)
-      : sizes(static_sizes(tiny_model(), options)),
-        logits(options.with_logits),
-        modules(plan_modules(options)) {
-    Graph prepare("prepare");
-    for (const PlannedModule& module : modules) {
-      const Split split = lower_module(tiny_model(), module, options);
-      graphs.emplace(module.name, split.phase);
-      merge_prepare(prepare, split.prepare);
-    }
-    weights = prepared(prepare);
-  }
-  StaticPhases phases() {
-    return {1111, 1, sizes, logits, [this](const std::string& phase) {
-              std::vector<Bucket> buckets;
-              for (const PlannedModule& module : modules) {
-                if (module.phase != phase) continue;
-                buckets.push_back({module.name, module.sentences, module.rows,
-                                   [this, name = module.name] { return load(name); }});
-              }
-              return bucketed(phase, std::move(buckets), sizes, executions);
-            }};
-  }
-};
-
-// The same as pseudo-NEFFs, run by the emulated libnrt.
-struct NeuronTarget : StaticTarget {
-  std::map<std::string, std::string> hlo, neffs;
-  std::unique_ptr<Device> device;
-
-  explicit NeuronTarget(const StaticOptions& options) : StaticTarget(options) {
-    for (const auto& [name, graph] : graphs) {
-      hlo[name] = emit_hlo(graph, HloDialect::neuron);
-      neffs[name] = pseudo_neff(hlo[name], name, *parse_neuron_version("2.27.0.0"), 1);
-    }
-    DeviceOptions open;
-    open.library = NG_EMULATED_NRT;
-    open.emulated = true;
-    open.programs = [this](const std::string& name) {
-      return std::as_bytes(std::span(neffs.at(name).data(), neffs.at(name).size()));
-    };
-    device = open_neuron(find_neuron_target("inf2"), open);
-  }
-  std::unique_ptr<Executable> load(const std::string& module) override {
-    return device->load(hlo.at(module), source());
-  }
-};
+using test::NeuronTarget, test::StaticTarget, test::prepared, test::small_options;
 
 // The packed phases on the CPU.
 struct PackedTarget {
@@ -187,16 +98,6 @@ void expect_the_packed_tokens(const StaticOptions& options, int jobs, int senten
   }
 }
 
-StaticOptions small_options() {
-  StaticOptions options;
-  options.batches = {1, 3};
-  options.beams = 3;
-  options.source_lengths = {4, 9};
-  options.target_length = 12;
-  options.with_logits = true;
-  return options;
-}
-
 TEST(Buckets, EveryModuleRunsAndChoosesThePackedTokens) {
   expect_the_packed_tokens(small_options(), 12, 0);
 }
@@ -205,10 +106,27 @@ TEST(Buckets, NeuronsModulesChooseThePackedTokens) {
   expect_the_packed_tokens<NeuronTarget>(small_options(), 8, 0);
 }
 
-TEST(Buckets, AfterARunThatFailedTheSameSessionChoosesTheSameTokens) {
+TEST(Buckets, ReorderedBeamsChooseThePackedTokens) {
+  expect_the_packed_tokens(small_options(true), 14, 0);
+  expect_the_packed_tokens(small_options(true), 5, 1);
+  expect_the_packed_tokens<NeuronTarget>(small_options(true), 9, 0);
+}
+
+TEST(Buckets, OneBeamsRegionTakesPromptsAheadOfTheStepThatChooses) {
+  StaticOptions options = small_options(true);
+  options.beams = 1;
+  options.batches = {1, 2};
+  options.device_candidates = false;
+  expect_the_packed_tokens(options, 6, 0);
+}
+
+class AfterARunThatFailed : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Buckets, AfterARunThatFailed, testing::Bool());
+
+TEST_P(AfterARunThatFailed, TheSameSessionChoosesTheSameTokens) {
   const EmulatedNrt nrt;
   {
-    NeuronTarget target(checked(small_options()));
+    NeuronTarget target(checked(small_options(GetParam())));
     Session session(target.phases());
     std::mt19937_64 random(5);
     std::vector<Job> jobs;
@@ -279,9 +197,12 @@ TEST(Buckets, WhatTheModulesAreTooSmallForIsAnErrorOfTheJobThatNamesBothNumbers)
   EXPECT_THAT(error_of_job(session, {5}, options), HasSubstr("--with-logits"));
 }
 
-TEST(Buckets, ForwardGivesThePackedStatesAndScoresOfMoreRowsThanSlots) {
+class Forward : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Buckets, Forward, testing::Bool());
+
+TEST_P(Forward, GivesThePackedStatesAndScoresOfMoreRowsThanSlots) {
   const PackedTarget packed;
-  StaticTarget target(checked(small_options()));
+  StaticTarget target(checked(small_options(GetParam())));
   Session reference(packed.phases(), *packed.device), session(target.phases());
   ForwardInputs in = {5, 7, 9, {}, {}, {}};
   std::mt19937 random(4);

@@ -272,6 +272,17 @@ class Run(Neuron):
         return self.run_here("translate", self.long, "--device", "emulated", *LANGUAGES, *options,
                              stdin=self.TEXT, **env)
 
+    def test_beams_that_are_put_in_order_say_what_histories_say(self):
+        ordered = self.own / "ordered"
+        code, _, error = self.run_here("compile", DEMO, "-o", ordered, "--target", "inf2", "--neuronx-cc", COMPILER,
+                                       "--batch", "1,4", "--source-lengths", "16,32", "--target-length", "200",
+                                       "--beams", "3", "--beam-caches", "reorder", "--quiet")
+        self.assertEqual(code, 0, error)
+        for options in (("--beam", "1"), ("--beam", "3", "--n-best", "3"), ("--beam", "2", "--batch", "1")):
+            found = self.run_here("translate", ordered, "--device", "emulated", *LANGUAGES, *options, stdin=self.TEXT)
+            self.assertEqual(found, self.translate(*options), options)
+        self.assertIn("--beam-caches x", self.refused(1, "compile", DEMO, "-o", ordered, "--beam-caches", "x"))
+
     def test_the_stand_in_chooses_the_cpus_words(self):
         for options in (("--beam", "1"), ("--beam", "3", "--n-best", "2"), ("--batch", "1")):
             code, expected, _ = self.run_here("translate", DEMO, *LANGUAGES, *options, "--quiet", stdin=self.TEXT)

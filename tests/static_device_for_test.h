@@ -9,6 +9,7 @@
 
 #include "backends/backend.h"
 #include "ir/interpret.h"
+#include "ir/replaced.h"
 
 namespace ng::test {
 
@@ -21,7 +22,7 @@ class StaticModule : public Executable {
       : graph_(std::move(graph)), weights_(std::move(weights)), states_(states) {
     for (const Named& in : graph_.inputs()) {
       const Type& type = graph_.type(in.value);
-      const bool written = graph_.find_output(in.name).has_value();
+      const bool written = graph_.find_output(in.name) || graph_.find_output(next_of(in.name));
       if (!written && !states_.contains(in.name)) {  // not a state of an earlier module either
         inputs_.push_back({in.name, type});
         continue;
@@ -32,7 +33,8 @@ class StaticModule : public Executable {
       NG_CHECK(state.type == type, "state {} of two types", in.name);
     }
     for (const Named& out : graph_.outputs) {
-      if (!graph_.find_input(out.name)) outputs_.push_back({out.name, graph_.type(out.value)});
+      if (!graph_.find_input(out.name) && !is_next(out.name))
+        outputs_.push_back({out.name, graph_.type(out.value)});
     }
   }
   const std::vector<Port>& inputs() const override { return inputs_; }
@@ -48,7 +50,9 @@ class StaticModule : public Executable {
     bindings.weight = weights_;
     std::map<std::string, Tensor> results = interpret(graph_, std::move(bindings));
     for (auto& [name, state] : states_) {
-      if (results.contains(name)) state = results.at(name);
+      for (const std::string& written : {name, next_of(name)}) {
+        if (results.contains(written)) state = results.at(written);
+      }
     }
     for (size_t i = 0; i < outputs.size(); ++i) {
       const Tensor& result = results.at(outputs_[i].name);

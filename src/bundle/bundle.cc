@@ -159,7 +159,7 @@ void Bundle::read_modules() {
   }
   check(sizes_.slots > 0 && sizes_.beams > 0 && sizes_.source > 0 && sizes_.target > 0 &&
             sizes_.slots <= kMost / sizes_.beams / sizes_.target &&
-            sizes_.vocabulary == facts_.vocabulary,
+            sizes_.vocabulary == facts_.vocabulary && sizes_.reorder <= 1,
         "{}: its \"sizes\" do not fit each other", what);
   const Json& modules = manifest_.at("modules");
   check(modules.is_array() && modules.size() <= kMostModules,

@@ -97,7 +97,10 @@ void Analyzer::add_module(const PlannedModule& plan) {
   module.plan = plan;
   module.cost = cost_of(graph);
   const bool steps = plan.phase == "decode" || plan.phase == "logits";
-  if (!steps) module.cost.past = {};  // a prefill follows no choice of beams
+  StaticOptions histories = options_;
+  histories.reorder = false;
+  module.cost.past = {};  // a prefill follows no choice of beams
+  if (steps) module.cost.past = cost_of(lower_module(model_, plan, histories).phase).past;
   add_support(graph, module);
   all_.memory.add(graph, module.cost);
   const NeuronTarget& target = *all_.target;

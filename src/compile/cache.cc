@@ -24,7 +24,8 @@ std::string key_of(const std::map<std::string, std::string>& hashes,
   if (std::any_of(options.targets.begin(), options.targets.end(),
                   [](const std::string& target) { return find_backend(target).target.fixed; })) {
     key["modules"] = {modules.batches,       modules.source_lengths,    modules.beams,
-                      modules.target_length, modules.device_candidates, modules.with_logits};
+                      modules.target_length, modules.device_candidates, modules.with_logits,
+                      modules.reorder};
   }
   return sha256(key.dump());
 }

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "backends/xla/import_hlo.h"
 #include "bundle/bundle.h"
 #include "compile/tiny_for_test.h"
 #include "ir/text.h"
@@ -122,6 +123,21 @@ TEST(Compile, KeepsModulesOfTheSameBytesOnce) {
       EXPECT_TRUE(bundle.has_file("hlo/" + module.name + ".pb"));
       EXPECT_TRUE(bundle.has_file("hlo/" + module.name + ".pjrt.pb"));
     }
+  }
+}
+
+TEST(Compile, CachesThatAreReorderedAreInTheManifestAndTheirModulesComeBackFromImport) {
+  const TinyCheckpoint checkpoint;
+  CompileOptions options = small_modules();
+  options.modules.reorder = true;
+  const Bundle bundle = compiled(checkpoint.model, checkpoint.path / "bundle", options);
+  EXPECT_EQ(bundle.manifest().at("sizes").at("reorder"), 1);
+  EXPECT_EQ(bundle.sizes().cache_rows(), (2 * 2 + 1) * 6);
+  for (const Bundle::Module& module : bundle.modules()) {
+    const Graph graph = import_hlo(bundle.module(module.name, *bundle.targets().begin()),
+                                   module.name);  // its own bytes again
+    EXPECT_EQ(graph.find_output("keys.0.next").has_value(), module.phase == "decode");
+    EXPECT_EQ(graph.find_output("keys.0").has_value(), module.phase == "prefill");
   }
 }
 

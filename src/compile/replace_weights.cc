@@ -19,6 +19,7 @@ StaticOptions options_of(const Bundle& bundle) {
   }
   options.beams = bundle.sizes().beams;
   options.target_length = bundle.sizes().target;
+  options.reorder = bundle.sizes().reorder != 0;
   options.device_candidates = bundle.sizes().candidates > 0;
   options = checked(options);
   check(plan_modules(options).size() == bundle.modules().size(),

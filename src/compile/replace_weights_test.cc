@@ -38,7 +38,7 @@ class ReplaceWeights : public testing::Test {
   ReplaceWeights() {
     options_.targets = {"cpu", "inf2", "pjrt"};
     options_.neuron.emit_only = true;
-    options_.modules = {{2, 1}, 2, {8, 4}, 6, true, true, DType::f32};
+    options_.modules = {{2, 1}, 2, {8, 4}, 6, true, true, true, DType::f32};
   }
   Path compiled(const Path& model, const char* name) {
     compile(Checkpoint::open(model), options_, base_.path / name, quiet_);

@@ -17,6 +17,7 @@ struct StaticOptions {
   int64_t target_length = 256;
   bool device_candidates = true;  // the device finds the best of a vocabulary, else the host does
   bool with_logits = false;  // modules that give whole rows: for forward, verify and some edits
+  bool reorder = false;      // beams are put in order before a step, else read by their histories
   DType dtype = DType::f32;  // of matrices, products' operands and caches
 };
 

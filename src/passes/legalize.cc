@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "ir/decompose.h"
+#include "ir/replaced.h"
 #include "passes/legalize_parts.h"
 
 namespace ng {
@@ -14,13 +15,14 @@ std::vector<Value> results_of(Value first, size_t count) {
   return results;
 }
 
+// Memory or cache.
 bool is_cache(const Node& node) {
   if (node.op != Op::input || node.types[0].rank() != 2) return false;
   const Count count = node.types[0].shape[0].count;
   return count == Count::cache || count == Count::memory;
 }
 
-// Counts become sizes, caches take the type that products want.
+// Counts become sizes, caches take the type that products want, regions the order of the beams.
 std::vector<Value> exact(Graph& out, const Node& node, const StaticShape& shape) {
   const Arithmetic a{out};
   Node made = node;
@@ -31,6 +33,10 @@ std::vector<Value> exact(Graph& out, const Node& node, const StaticShape& shape)
   if (node.op == Op::write_rows) {
     made.types[0].dtype = shape.compute;
     made.inputs[1] = a.as(made.inputs[1], shape.compute);
+    const bool beams = node.types[0].shape[0].count == Count::cache && out.name != "prefill";
+    if (beams && shape.regions > 0) {
+      made.inputs[0] = listed_runs(out, made.inputs[0], shape.regions, "parent", shape.regions);
+    }
   }
   return results_of(out.add(std::move(made)), node.types.size());
 }
@@ -132,6 +138,11 @@ Graph needed(Graph graph, const StaticShape& shape) {
 Graph legalize(const Graph& phase, const StaticShape& shape) {
   Graph graph =
       rewrite(phase, [&](Graph& out, const Node& node) { return exact(out, node, shape); });
+  for (Named& output : graph.outputs) {
+    const Node& writer = graph[output.value];
+    const bool replaced = writer.op == Op::write_rows && graph[writer.inputs[0]].op != Op::input;
+    if (replaced) output.name = next_of(output.name);
+  }
   while (std::any_of(graph.nodes().begin(), graph.nodes().end(), is_composite)) {
     graph = rewrite(graph,
                     [&](Graph& out, const Node& node) { return in_primitives(out, node, shape); });

@@ -7,11 +7,14 @@
 namespace ng {
 
 // The node `attend` (exact types; keys and values in shape.compute or f32) in primitives:
-//   a history of several columns: each row reads the cache rows that it lists;
+//   a history of several columns: each row reads the cache rows that it lists, or a region;
 //   one column, keys that are an input: a sentence's rows read its slot of the memory;
 //   one column, other keys: a sentence's rows read each other.
 // [rows, d]
 Value attend_exactly(const Arithmetic& a, const Node& attend, const StaticShape& shape);
+
+// Of the `runs` equal runs of rows of `cache` [rows, d] those that input `name` s32[count] lists.
+Value listed_runs(Graph& g, Value cache, int64_t runs, const std::string& name, int64_t count);
 
 // The k best of each row of x f32[rows, n] with their columns, greater first and among equals the
 // lower column first. Rows wider than kTopKWidth are cut into parts whose best compete.

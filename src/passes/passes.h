@@ -38,6 +38,7 @@ struct StaticShape {
   int64_t positions = 0;       // every position is below
   DType compute = DType::f32;  // of what matrix products multiply, and of caches; sums are f32
   bool hidden = false;         // encode gives its output
+  int64_t regions = 0;         // of the caches where beams are reordered, the sink last; else 0
 };
 
 // positions: embed reads a table of sinusoids [positions, d] instead of computing them.
@@ -48,6 +49,10 @@ Graph tabulate_positions(const Graph& graph, int64_t positions);
 // sentence: the runs are where `shape` says, so the inputs that said it go; with fewer sentences
 // than slots the input "slot" s32[sentences] says whose memory is read. The best of a vocabulary
 // are found in two stages of at most kTopKWidth scores. Taps (encoder.N, decoder.N) go.
+// With regions, a row reads the first `length` rows of one region of the caches, not a history:
+// its own; in a prefill its sentence's, which input "region" s32[sentences] names, as it names
+// those of fewer sentences' rows than regions. Other phases than prefill first take every region
+// from the one that input "parent" s32[regions] names; their caches are replaced (ir/replaced.h).
 Graph legalize(const Graph& phase, const StaticShape& shape);
 
 inline constexpr int64_t kTopKWidth = 16384, kTopKMultiple = 8;  // AwsNeuronTopK's rows

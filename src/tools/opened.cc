@@ -105,7 +105,7 @@ std::unique_ptr<Executable> load_modules(const Opened& opened, Opened::Running& 
   }
   check(!buckets.empty(), "{}: has no modules for {}: it is damaged", opened.bundle.path().string(),
         phase);
-  return bucketed(phase, std::move(buckets), opened.bundle.sizes(), on.executions);
+  return bucketed(phase, std::move(buckets), opened.bundle.sizes(), on.executions, on.regions);
 }
 
 std::unique_ptr<Session> open_modules(const Opened& opened, Opened::Running& on) {
@@ -178,6 +178,9 @@ CompileOptions compile_options(const Options& options) {
   check(options.topk == "device" || options.topk == "host", "--topk {}: device or host",
         shown(options.topk));
   compile.modules.device_candidates = options.topk == "device";
+  check(options.beam_caches == "history" || options.beam_caches == "reorder",
+        "--beam-caches {}: history or reorder", shown(options.beam_caches));
+  compile.modules.reorder = options.beam_caches == "reorder";
   compile.modules.with_logits = options.with_logits;
   check(options.dtype == "f32" || options.dtype == "bf16", "--dtype {}: f32 or bf16",
         shown(options.dtype));

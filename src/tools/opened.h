@@ -21,6 +21,7 @@ struct Opened {
   struct Running {
     std::unique_ptr<Device> device;
     Executions executions;  // of a static target's modules
+    BeamRegions regions;    // of their caches
   };
   std::vector<std::unique_ptr<Running>> devices;  // replicas as they are needed; of --long: the CPU
   std::unique_ptr<Replicas> replicas;

@@ -57,6 +57,8 @@ const OptionRow kOptions[] = {
      "fixed shapes: the longest max_length", 1, kMostTargetIds},
     {"--topk", "device|host", &Options::topk, "compile analyze *",
      "fixed shapes: who finds the best of all scores"},
+    {"--beam-caches", "history|reorder", &Options::beam_caches, "compile analyze *",
+     "fixed shapes: rows read what their beam wrote where it lies, or caches are put in order"},
     {"--with-logits", "", &Options::with_logits, "compile analyze *",
      "fixed shapes: modules that give all scores, too, for forward and some generation settings"},
     {"--dtype", "f32|bf16", &Options::dtype, "compile analyze *",

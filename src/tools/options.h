@@ -15,7 +15,8 @@ struct Options {
   std::vector<std::string> targets = {"cpu"};
   std::string target, checkpoint;  // of analyze; of replace-weights
   std::string device, dtype = "f32", batch = "auto";
-  std::string batches = "1,8", source_lengths = "32,64,128,256", topk = "device";
+  std::string batches = "1,8", source_lengths = "32,64,128,256", topk = "device",
+              beam_caches = "history";
   std::string from, to, split = "none", long_sources = "cut", lang, dialect = "hf";
   std::string neuronx_cc, compiler_args, neffs, libnrt;
   std::string graph, stage;

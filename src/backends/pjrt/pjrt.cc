@@ -99,6 +99,9 @@ class PjrtExecutable : public Executable {
       const size_t state = alias.parameter - interface_.inputs.size();
       bound_.states.at(state)->buffer = std::move(results.at(alias.output));
     }
+    for (const auto& [output, input] : interface_.replaced) {  // the one that was read goes
+      bound_.inputs.at(input)->buffer = std::move(results.at(output));
+    }
     return results;
   }
 
