@@ -63,6 +63,8 @@ class Device {
   virtual std::unique_ptr<Executable> load(std::string_view artifact,
                                            const WeightSource& weights) = 0;
   virtual std::string description() const = 0;  // "cpu (avx512, 2 threads)"
+  // A state that the device itself keeps, as it is now; nothing where callers bind the states.
+  virtual Tensor state(const std::string& /*name*/) { return {}; }
 };
 
 // What a target's own compiler made of a module, by the module's name.

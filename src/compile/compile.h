@@ -36,6 +36,9 @@ struct CompileOptions {
 // The modules that `options` ask for, checked, in the type that they ask for.
 StaticOptions module_options(const CompileOptions& options);
 
+// What a bundle was compiled with, as far as it decides tensors, graphs and modules; no NEFFs.
+CompileOptions options_of(const Bundle& bundle);
+
 // The capacities that bundles for targets with memory by request are made with (docs/bundle.md).
 Sizes capacities(const Model& model);
 

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/machine.h"
 #include "base/process.h"
+#include "compile/bundle_session.h"
 
 namespace ng {
 namespace {
@@ -61,7 +62,8 @@ ProgramSource programs_of(const Bundle& bundle) {
   };
 }
 
-// The device that options name, or the one that the bundle was compiled for.
+}  // namespace
+
 std::unique_ptr<Device> open_device(const Options& options, const Bundle& bundle) {
   const std::string& target = bundle.target();
   const bool neuron = is_neuron(target);
@@ -87,37 +89,6 @@ std::unique_ptr<Device> open_device(const Options& options, const Bundle& bundle
   if (neuron) device.programs = programs_of(bundle);
   return find_backend(target).open(device);
 }
-
-// A phase of a static target: its modules, which the device loads when they are needed.
-std::unique_ptr<Executable> load_modules(const Opened& opened, const std::string& phase) {
-  std::vector<Bucket> buckets;
-  for (const Bundle::Module& module : opened.bundle.modules()) {
-    if (module.phase != phase) continue;
-    buckets.push_back({module.name, module.sentences, module.rows, [&opened, name = module.name] {
-                         return opened.device->load(opened.bundle.module(name),
-                                                    [&opened](const std::string& weight) {
-                                                      return opened.bundle.weight(weight);
-                                                    });
-                       }});
-  }
-  check(!buckets.empty(), "{}: has no modules for {}: it is damaged", opened.bundle.path().string(),
-        phase);
-  return bucketed(phase, std::move(buckets), opened.bundle.sizes(), *opened.executions);
-}
-
-std::unique_ptr<Session> open_modules(const Opened& opened) {
-  StaticPhases phases;
-  phases.vocabulary = opened.bundle.facts().vocabulary;
-  phases.pad = opened.bundle.facts().pad;
-  phases.sizes = opened.bundle.sizes();
-  for (const Bundle::Module& module : opened.bundle.modules()) {
-    phases.logits = phases.logits || module.phase == "logits";
-  }
-  phases.load = [&opened](const std::string& phase) { return load_modules(opened, phase); };
-  return std::make_unique<Session>(std::move(phases));
-}
-
-}  // namespace
 
 double seconds_now() {
   const auto now = std::chrono::steady_clock::now().time_since_epoch();
@@ -172,12 +143,6 @@ Bundle open_bundle(const Options& options, std::optional<CachedBundle>& cached) 
   return cached->bundle;
 }
 
-Phases phases_of(const Bundle& bundle) {
-  return {bundle.facts().vocabulary, bundle.facts().pad,
-          [&bundle](const std::string& phase) { return checked_artifact(bundle, phase); },
-          [&bundle](const std::string& name) { return bundle.weight(name); }};
-}
-
 std::unique_ptr<Opened> open_session(const Options& options) {
   const double start = seconds_now();
   std::optional<CachedBundle> cached;
@@ -186,9 +151,7 @@ std::unique_ptr<Opened> open_session(const Options& options) {
       std::unique_ptr<Opened>(new Opened{std::move(cached), std::move(bundle), {}, {}, {}, {}, 0});
   opened->device = open_device(options, opened->bundle);
   opened->executions = std::make_unique<Executions>();
-  opened->session = opened->bundle.modules().empty()
-                        ? std::make_unique<Session>(phases_of(opened->bundle), *opened->device)
-                        : open_modules(*opened);
+  opened->session = open_session(opened->bundle, *opened->device, *opened->executions);
   opened->load_seconds = seconds_now() - start;
   return opened;
 }

@@ -32,6 +32,9 @@ void check_as_compiled(const Options& options, const Bundle& bundle);
 // The bundle that options.model is, or that it compiles to; then `cached` keeps it in use.
 Bundle open_bundle(const Options& options, std::optional<CachedBundle>& cached);
 
+// The device that options name, or the one that the bundle was compiled for.
+std::unique_ptr<Device> open_device(const Options& options, const Bundle& bundle);
+
 // Without the defaults of generation, which forward does not ask for.
 std::unique_ptr<Opened> open_session(const Options& options);
 std::unique_ptr<Opened> open_for(const Options& options);  // and with them
