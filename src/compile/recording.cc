@@ -1,6 +1,7 @@
 #include "compile/recording.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
