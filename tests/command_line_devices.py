@@ -46,7 +46,7 @@ class Devices(unittest.TestCase):
         self.assertEqual(report["sizes"]["source"], 8)
         self.assertIn("decode-b1-s8-t16", report["module_bytes"])
         self.assertIn("graph decode-b1-s8-t16", run("inspect", self.modules, "--graph", "decode")[1].decode())
-        self.assertIn("verify takes bundles for cpu", run("verify", self.modules)[2])
+        self.assertIn("say which plugin", run("verify", self.modules)[2])
 
     def test_devices_are_listed_and_one_that_is_missing_is_no_error(self):
         code, out, error = run("devices", "--libnrt", "/none/libnrt.so.1")

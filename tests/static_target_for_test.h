@@ -5,11 +5,11 @@
 
 #include "backends/neuron/emulated_nrt_for_test.h"
 #include "backends/neuron/neuron.h"
+#include "backends/reference/reference.h"
 #include "backends/xla/emit_hlo.h"
 #include "base/error.h"
 #include "compile/static_modules.h"
 #include "emulated/pseudo_neff.h"
-#include "static_device_for_test.h"
 #include "tiny_model.h"
 #include "translate/session.h"
 
@@ -36,7 +36,7 @@ inline std::map<std::string, Tensor> prepared(const Graph& prepare) {
 struct StaticTarget {
   virtual ~StaticTarget() = default;
   virtual std::unique_ptr<Executable> load(const std::string& module) {
-    return std::make_unique<StaticModule>(graphs.at(module), source(), states);
+    return interpret_module(graphs.at(module), source(), nullptr, states);
   }
   WeightSource source() {
     return [this](const std::string& name) { return weights.at(name); };
@@ -47,7 +47,7 @@ struct StaticTarget {
   std::vector<PlannedModule> modules;
   std::map<std::string, Graph> graphs;
   std::map<std::string, Tensor> weights;
-  StaticStates states;
+  HeldStates states;
   Executions executions;
   BeamRegions regions;
 

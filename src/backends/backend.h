@@ -64,6 +64,8 @@ class Device {
                                            const WeightSource& weights) = 0;
   virtual std::string description() const = 0;  // "cpu (avx512, 2 threads)"
   virtual int replicas() const { return 1; }    // like this one, itself among them
+  // A state that the device itself keeps, as it is now; nothing where callers bind the states.
+  virtual Tensor state(const std::string& /*name*/) { return {}; }
 };
 
 // What a target's own compiler made of a module, by the module's name.

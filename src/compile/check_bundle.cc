@@ -98,14 +98,6 @@ std::string checked_artifact(const Bundle& bundle, std::string_view phase,
   return std::string(bundle.artifact(phase, target));
 }
 
-Phases phases_of(const Bundle& bundle, const std::string& target) {
-  return {bundle.facts().vocabulary, bundle.facts().pad,
-          [&bundle, target](const std::string& phase) {
-            return checked_artifact(bundle, phase, target);
-          },
-          [&bundle](const std::string& name) { return bundle.weight(name); }};
-}
-
 void check_bundle(const Path& path, Progress& progress) {
   const Bundle bundle = Bundle::open(path);
   for (const std::string& target : bundle.targets()) {

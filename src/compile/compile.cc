@@ -186,6 +186,26 @@ StaticOptions module_options(const CompileOptions& options) {
   return modules;
 }
 
+CompileOptions options_of(const Bundle& bundle) {
+  CompileOptions options;
+  options.targets = bundle.targets();
+  options.dtype = bundle.dtype();
+  options.neuron.emit_only = true;
+  if (bundle.modules().empty()) return options;
+  StaticOptions& modules = options.modules;
+  modules = {{}, bundle.sizes().beams, {}, bundle.sizes().target};
+  modules.device_candidates = bundle.sizes().candidates > 0;
+  modules.reorder = bundle.sizes().reorder != 0;
+  for (const Bundle::Module& module : bundle.modules()) {
+    modules.with_logits = modules.with_logits || module.phase == "logits";
+    if (module.phase != "encode") continue;
+    modules.batches.push_back(module.sentences);
+    modules.source_lengths.push_back(module.rows);
+  }
+  modules = checked(modules);
+  return options;
+}
+
 Sizes capacities(const Model& model) {
   Sizes sizes = {};
   sizes.tokens = int64_t{1} << 20;

@@ -10,7 +10,6 @@
 #include "bundle/bundle.h"
 #include "checkpoint/checkpoint.h"
 #include "compile/static_modules.h"
-#include "translate/session.h"
 
 namespace ng {
 
@@ -44,6 +43,9 @@ using Artifacts = std::map<std::string, std::map<std::string, std::string>>;
 // The modules that `options` ask for, checked, in the type that they ask for.
 StaticOptions module_options(const CompileOptions& options);
 
+// What a bundle was compiled with, as far as it decides tensors, graphs and modules; no NEFFs.
+CompileOptions options_of(const Bundle& bundle);
+
 // The capacities that bundles for targets with memory by request are made with (docs/bundle.md).
 Sizes capacities(const Model& model);
 
@@ -66,9 +68,6 @@ void compile(const Checkpoint& checkpoint, const CompileOptions& options, const 
 // Else User.
 std::string checked_artifact(const Bundle& bundle, std::string_view phase,
                              const std::string& target);
-
-// What a session runs of a target whose memory follows the request; refers to `bundle`.
-Phases phases_of(const Bundle& bundle, const std::string& target);
 
 // Opens the bundle and hashes every byte, parses every graph and the tokenizer, and finds every
 // weight that a graph names. User error: the first thing that is wrong, by name.

@@ -6,27 +6,6 @@
 namespace ng {
 namespace {
 
-// The options that give the bundle's modules.
-StaticOptions options_of(const Bundle& bundle) {
-  StaticOptions options;
-  options.batches.clear();
-  options.source_lengths.clear();
-  for (const Bundle::Module& module : bundle.modules()) {
-    options.with_logits |= module.phase == "logits";
-    if (module.phase != "encode") continue;
-    options.batches.push_back(module.sentences);
-    options.source_lengths.push_back(module.rows);
-  }
-  options.beams = bundle.sizes().beams;
-  options.target_length = bundle.sizes().target;
-  options.reorder = bundle.sizes().reorder != 0;
-  options.device_candidates = bundle.sizes().candidates > 0;
-  options = checked(options);
-  check(plan_modules(options).size() == bundle.modules().size(),
-        "{}: its modules are not such as compile makes: it is damaged", bundle.path().string());
-  return options;
-}
-
 // All that a configuration decides of artifacts.
 std::string outline(const Json& config) {
   const Model model = describe_model(config, "config.json");
@@ -85,10 +64,10 @@ void check_same(const Bundle& bundle, const Artifacts& artifacts, const Json& ma
 void replace_weights(const Path& path, const Checkpoint& checkpoint, int threads,
                      Progress& progress) {
   const Bundle bundle = Bundle::open(path);
-  CompileOptions options;
-  options.targets = bundle.targets();
-  options.dtype = bundle.dtype();
-  if (!bundle.modules().empty()) options.modules = options_of(bundle);
+  CompileOptions options = options_of(bundle);
+  check(bundle.modules().empty() || plan_modules(options.modules).size() == bundle.modules().size(),
+        "{}: its modules are not such as compile makes: it is damaged", path.string());
+  options.neuron.emit_only = false;
   options.force = true;
   options.threads = threads;
   options.kept = &bundle;

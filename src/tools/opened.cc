@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/machine.h"
 #include "base/process.h"
+#include "compile/bundle_session.h"
 
 namespace ng {
 namespace {
@@ -64,60 +65,29 @@ std::string listed(const std::set<std::string>& names) {
 }
 
 // The target whose device options name, or the bundle's only one, and how to open it.
-DeviceOptions choose_device(const Options& options, Opened& opened) {
-  const Bundle& bundle = opened.bundle;
+DeviceOptions choose_device(const Options& options, const Bundle& bundle, std::string& target) {
   const DeviceName named = options.device.empty() ? DeviceName{} : device_of(options.device);
   const bool on_neuron = named.kind == "neuron" || named.kind == "emulated";
-  opened.target = only_target(options, bundle, [&](const Target& target) {
-    return named.kind.empty() || (target.neuron ? on_neuron : target.name == named.kind);
+  target = only_target(options, bundle, [&](const Target& one) {
+    return named.kind.empty() || (one.neuron ? on_neuron : one.name == named.kind);
   });
-  check(!opened.target.empty(),
+  check(!target.empty(),
         "--device {}: {} was compiled for {}: take a device of these (neuron or emulated for inf2, "
         "trn1 and trn2), or compile the checkpoint with --target {}",
         shown(options.device), bundle.path().string(), listed(bundle.targets()),
         on_neuron ? "inf2, trn1 or trn2" : shown(named.kind));
-  check(opened.target != "pjrt" || !named.plugin.empty(),
+  check(target != "pjrt" || !named.plugin.empty(),
         "{} was compiled for pjrt: say which plugin runs it with --device pjrt:PLUGIN.so",
         bundle.path().string());
-  const bool neuron = is_neuron(opened.target);
+  const bool neuron = is_neuron(target);
   check(options.libnrt.empty() || (neuron && named.kind != "emulated"),
         "--libnrt is of --device neuron");
   DeviceOptions device;
   device.threads = static_cast<int>(options.threads);
   device.library = neuron ? options.libnrt : named.plugin;
   device.emulated = named.kind == "emulated";
-  if (neuron) device.programs = programs_of(bundle, opened.target);
+  if (neuron) device.programs = programs_of(bundle, target);
   return device;
-}
-
-// A phase of a static target: its modules, which the device loads when they are needed.
-std::unique_ptr<Executable> load_modules(const Opened& opened, Opened::Running& on,
-                                         const std::string& phase) {
-  std::vector<Bucket> buckets;
-  for (const Bundle::Module& module : opened.bundle.modules()) {
-    if (module.phase != phase) continue;
-    buckets.push_back(
-        {module.name, module.sentences, module.rows, [&opened, &on, name = module.name] {
-           return on.device->load(
-               opened.bundle.module(name, opened.target),
-               [&opened](const std::string& weight) { return opened.bundle.weight(weight); });
-         }});
-  }
-  check(!buckets.empty(), "{}: has no modules for {}: it is damaged", opened.bundle.path().string(),
-        phase);
-  return bucketed(phase, std::move(buckets), opened.bundle.sizes(), on.executions, on.regions);
-}
-
-std::unique_ptr<Session> open_modules(const Opened& opened, Opened::Running& on) {
-  StaticPhases phases;
-  phases.vocabulary = opened.bundle.facts().vocabulary;
-  phases.pad = opened.bundle.facts().pad;
-  phases.sizes = opened.bundle.sizes();
-  for (const Bundle::Module& module : opened.bundle.modules()) {
-    phases.logits = phases.logits || module.phase == "logits";
-  }
-  phases.load = [&](const std::string& phase) { return load_modules(opened, on, phase); };
-  return std::make_unique<Session>(std::move(phases));
 }
 
 Opened::Running& add_device(Opened& opened, const std::string& target,
@@ -130,13 +100,11 @@ Opened::Running& add_device(Opened& opened, const std::string& target,
 // The sessions of the bundle's target: as many as there are devices, the first one at once.
 void open_replicas(Opened& opened, const DeviceOptions& options) {
   Opened::Running& first = add_device(opened, opened.target, options);
-  const bool fixed = find_backend(opened.target).target.fixed;
-  const auto open = [&opened, &first, options, fixed](size_t i) {
+  const auto open = [&opened, &first, options](size_t i) {
     DeviceOptions own = options;
     own.core = static_cast<int>(i);
     Opened::Running& on = i == 0 ? first : add_device(opened, opened.target, own);
-    return fixed ? open_modules(opened, on)
-                 : std::make_unique<Session>(phases_of(opened.bundle, opened.target), *on.device);
+    return open_session(opened.bundle, opened.target, *on.device, on.executions);
   };
   opened.replicas = std::make_unique<Replicas>(static_cast<size_t>(first.device->replicas()), open);
   opened.session();
@@ -153,11 +121,17 @@ void open_long(const Options& options, Opened& opened) {
         opened.bundle.path().string(), listed(opened.bundle.targets()));
   opened.replicas->set_long([&opened, threads = static_cast<int>(options.threads)] {
     Opened::Running& cpu = add_device(opened, "cpu", {.threads = threads});
-    return std::make_unique<Session>(phases_of(opened.bundle, "cpu"), *cpu.device);
+    return open_session(opened.bundle, "cpu", *cpu.device, cpu.executions);
   });
 }
 
 }  // namespace
+
+std::unique_ptr<Device> open_device(const Options& options, const Bundle& bundle,
+                                    std::string& target) {
+  const DeviceOptions device = choose_device(options, bundle, target);
+  return find_backend(target).open(device);
+}
 
 bool is_neuron(const std::string& target) { return find_backend(target).target.neuron; }
 
@@ -247,7 +221,7 @@ std::unique_ptr<Opened> open_session(const Options& options) {
   Bundle bundle = open_bundle(options, cached);
   auto opened =
       std::unique_ptr<Opened>(new Opened{std::move(cached), std::move(bundle), {}, {}, {}, {}, 0});
-  open_replicas(*opened, choose_device(options, *opened));
+  open_replicas(*opened, choose_device(options, opened->bundle, opened->target));
   open_long(options, *opened);
   opened->load_seconds = seconds_now() - start;
   return opened;

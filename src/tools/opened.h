@@ -21,7 +21,6 @@ struct Opened {
   struct Running {
     std::unique_ptr<Device> device;
     Executions executions;  // of a static target's modules
-    BeamRegions regions;    // of their caches
   };
   std::vector<std::unique_ptr<Running>> devices;  // replicas as they are needed; of --long: the CPU
   std::unique_ptr<Replicas> replicas;
@@ -45,6 +44,10 @@ void check_as_compiled(const Options& options, const Bundle& bundle);
 
 // The bundle that options.model is, or that it compiles to; then `cached` keeps it in use.
 Bundle open_bundle(const Options& options, std::optional<CachedBundle>& cached);
+
+// The device that options name, or that of the bundle's only target; sets `target`.
+std::unique_ptr<Device> open_device(const Options& options, const Bundle& bundle,
+                                    std::string& target);
 
 // Without the defaults of generation, which forward does not ask for.
 std::unique_ptr<Opened> open_session(const Options& options);

@@ -11,7 +11,7 @@ namespace ng {
 struct Options {
   std::string model;               // BUNDLE or MODEL_DIR
   std::vector<std::string> files;  // input files; none: standard input
-  std::string output, input, stats, reference;
+  std::string output, input, stats, reference, as;
   std::vector<std::string> targets = {"cpu"};
   std::string target, checkpoint;  // of analyze; of replace-weights
   std::string device, dtype = "f32", batch = "auto";
@@ -26,7 +26,7 @@ struct Options {
   int64_t threads = 0, warmup = 0, repeat = 1;
   int64_t beams = 4, target_length = 256, jobs = 1;
   int64_t beam = 0, n_best = 0, max_source_tokens = 512;
-  std::string lengths, text;  // files of plan-buckets
+  std::string lengths, text;  // files of sources, or of their lengths
   int64_t graphs = 0;
   int64_t sentences = 4, shards = 1, seed = 0;
   bool force = false, quiet = false, scores = false, jsonl = false, json = false, check = false;

@@ -173,6 +173,12 @@ class OpenedNeuron : public Device {
     }
     return std::make_unique<NeuronExecutable>(runtime_, std::move(model), interface, bound);
   }
+  Tensor state(const std::string& name) override {
+    const NeuronResidents::Resident& held = residents_.state(name);
+    std::vector<std::byte> bytes(static_cast<size_t>(byte_count(held.type)));
+    runtime_.read(held.buffer, bytes);
+    return Tensor::own(held.type, std::move(bytes));
+  }
   std::string description() const override {
     return fmt::format("{} {} (libnrt {})", emulated_ ? "emulated" : "neuron", target_.name,
                        runtime_.version() ? runtime_.version()->text : "of an unknown version");

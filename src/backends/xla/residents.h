@@ -61,6 +61,9 @@ class Residents {
     return bound;
   }
 
+  // What a module bound as a state.
+  const Resident& state(const std::string& name) const { return states_.at(name); }
+
  private:
   using Named = std::map<std::string, Resident>;
   static Resident& find_or_upload(Named& residents, const Port& port,
