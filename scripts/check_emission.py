@@ -170,7 +170,7 @@ def emit(results, options, work, checkpoint):
     bundle = work / "bundle"
     words = ["compile", str(checkpoint), "-o", str(bundle), "--target", "inf2", "--dtype", "bf16", "--emit-only", "--quiet"]
     run = Run([options.binary, *words], work, ".bundle.*.partial/weights.bin")
-    detail = f"{run.seconds:.0f} s, {run.anonymous / 1e6:.0f} MB anonymous, {COMPILE_BYTES / 1e6:.0f} at most {run.errors.strip()}"
+    detail = f"{run.seconds:.0f} s, {run.cpu:.0f} s of CPU, {run.anonymous / 1e6:.0f} MB anonymous, {COMPILE_BYTES / 1e6:.0f} at most {run.errors.strip()}"
     results.add("memory of compile --emit-only", run.code == 0 and 0 < run.anonymous <= COMPILE_BYTES, detail)
     if run.code != 0:
         return bundle
