@@ -124,16 +124,23 @@ def forward_inputs(rng, spec, compiled):
 
 
 def driving_windows(rng, spec, compiled):
-    """Windows of requests that run every module: for each batch as many of each source length, whose
-    searches all take as many steps, with a prompt that is longer than a step's rows."""
+    """Windows of requests that run every module at every edge: for each batch as many sources of each length at
+    which an encoder begins or ends to serve, whose searches all take as many steps, with a prompt that is longer
+    than a step's rows; and as many that go from the first position to the last, one after the other ending."""
     windows = []
+    source = lambda length: {"input_ids": words(rng, spec, length).tolist()}
     for batch in compiled.batches:
         for lower, upper in zip((0, *compiled.sources), compiled.sources):
-            length = pick(rng, (lower + 1, upper))
-            for penalty in (1.0, 0.8) if compiled.with_logits else (1.0,):
-                begin = prompt(rng, spec, 1, compiled.beams + 2)[0]
-                same = driving_request(compiled, begin, penalty)
-                windows.append([same | {"input_ids": words(rng, spec, length).tolist()} for _ in range(batch)])
+            edges = sorted({length for length in (lower + 1, upper - 1, upper) if lower < length <= upper})
+            for number, length in enumerate(edges):
+                for penalty in (1.0, 0.8) if compiled.with_logits and number == 0 else (1.0,):
+                    begin = prompt(rng, spec, 1, compiled.beams + 2)[0]
+                    same = driving_request(compiled, begin, penalty)
+                    windows.append([same | source(length) for _ in range(batch)])
+        begin = prompt(rng, spec, 1, 1)[0]
+        last = range(compiled.target, compiled.target - batch, -1)
+        whole = [driving_request(compiled, begin, 1.0) | {"max_length": most, "min_new_tokens": most - 1} for most in last]
+        windows.append([one | source(pick(rng, compiled.edges())) for one in whole])
     return windows
 
 

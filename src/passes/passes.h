@@ -67,7 +67,8 @@ struct LoweringOptions {
   std::optional<StaticShape> shape = {};  // of a static target
 };
 
-// contraction_first: matrices that are only multiplied with are kept as [k, n].
+// contraction_first: matrices that are only multiplied with are kept as [k, n]; tensors that the
+// phase no longer reads are not made.
 Split contraction_first(const Split& split);
 
 // Every stage in order, the graph verified after each. Unknown stage names: User, listing them.
