@@ -15,7 +15,7 @@ EMIT = "src/backends/xla/emit_hlo.cc"
 STABLEHLO = "src/backends/xla/emit_stablehlo.cc"
 BUCKETS = "src/translate/buckets.cc"
 COLUMNS = "src/translate/bucket_columns.cc"
-BATCH = "src/translate/batch.cc"
+SEARCH = "src/translate/beam_search.cc"
 
 
 @dataclass
@@ -46,7 +46,7 @@ MUTANTS = [
     Mutant("an embedding that is scaled where it is not", M2M100, "= config_.scale_embedding\n", "= !config_.scale_embedding\n", "tokens"),
     Mutant("another layer's norm", M2M100, 'norm(layer + ".encoder_attn_layer_norm", x)', 'norm(layer + ".self_attn_layer_norm", x)', "tokens"),
     # --- searches
-    Mutant("parent ignored", BATCH, "histories_[static_cast<size_t>(needs.parents[r])]", "histories_[std::min(r, histories_.size() - 1)]", "tokens"),
+    Mutant("parent ignored", SEARCH, "needs_.parents.push_back(candidate.row);", "needs_.parents.push_back(0);", "tokens"),
     # --- the legaliser
     Mutant("position + 1", LEGALIZE, "gather_rows(a.g, node.inputs[3], node.inputs[1])", "gather_rows(a.g, node.inputs[3], a.op(Op::add, node.inputs[1], 1.0))"),
     Mutant("no residual of a fused linear", LEGALIZE, "return node.inputs.size() > 3 ? a.op(Op::add, y, node.inputs[3]) : y;", "return y;"),
@@ -63,7 +63,7 @@ MUTANTS = [
         "const Value length = a.op(Op::add, reshape(g, node.inputs[4], {groups.count, groups.rows}), 1.0);",
     ),
     Mutant("history ignored", ATTENTION, "gather_rows(g, cache, node.inputs[3])", "gather_rows(g, cache, iota(g, {DType::s32, {rows, listed}}, 1))"),
-    Mutant("slot ignored", ATTENTION, "{shape.slots, source * d}), slot)", "{shape.slots, source * d}), iota(g, g.type(slot), 0))"),
+    Mutant("slot ignored", ATTENTION, "{runs, rows * d}), list)", "{runs, rows * d}), iota(g, g.type(list), 0))"),
     Mutant("heads not put back beside each other", ATTENTION, "return reshape(g, transpose(g, mixed, {0, 2, 1, 3}), node.types[0].shape);", "return reshape(g, mixed, node.types[0].shape);"),
     Mutant("filled up with zeros", TOP_K, "top_k(a.g, widened(a, x, width, kLowest), k)", "top_k(a.g, widened(a, x, width, 0.0), k)"),
     Mutant("parts that begin one column early", TOP_K, "static_cast<double>(width));", "static_cast<double>(width - 1));"),
@@ -75,15 +75,15 @@ MUTANTS = [
     Mutant("less or equal for less", EMIT, 'less.set_comparison_direction("LT")', 'less.set_comparison_direction("LE")'),
     Mutant("the worst for the best", EMIT, 'greater.set_comparison_direction("GT")', 'greater.set_comparison_direction("LT")'),
     Mutant("an unstable sort", EMIT, "sorted.set_is_stable(true);", "sorted.set_is_stable(false);"),
-    Mutant("one candidate more from the custom call", EMIT, 'fmt::format("{}", node.types[0].size(1))', 'fmt::format("{}", node.types[0].size(1) + 1)'),
+    Mutant("one candidate more from the custom call", EMIT, "fmt::to_string(node.types[0].size(1))", "fmt::to_string(node.types[0].size(1) + 1)"),
     Mutant("slices that begin at 0", EMIT, "cut.set_start(i == node.attrs.axis ? node.attrs.begin : 0);", "cut.set_start(0);"),
     Mutant("the largest of a row and 0", EMIT, "node.op == Op::reduce_sum ? 0.0 : double{-FLT_MAX}", "0.0"),
     Mutant("StableHLO: less or equal for less", STABLEHLO, '"{comparison_direction = #stablehlo<comparison_direction LT>}"', '"{comparison_direction = #stablehlo<comparison_direction LE>}"', "stablehlo"),
     Mutant("StableHLO: an alias of the next output", STABLEHLO, "outputs.at(node.attrs.name))", "outputs.at(node.attrs.name) ^ 1)", "stablehlo"),
     Mutant("StableHLO: swapped branches of a mask", STABLEHLO, "{less, at(node.inputs[2]), at(node.inputs[3])}", "{less, at(node.inputs[3]), at(node.inputs[2])}", "stablehlo"),
     # --- what feeds the modules
-    Mutant("idle rows write the first cache row", BUCKETS, "{0, 0, 1, sizes_.sink(), 1}", "{0, 0, 1, 0, 1}"),
-    Mutant("a sentence's rows in the next free place", BUCKETS, "own_place ? slot : static_cast<int64_t>(placed.slots.size())", "own_place && slot < 0 ? slot : static_cast<int64_t>(placed.slots.size())"),
+    Mutant("idle rows write the first cache row", BUCKETS, "placed.writes.assign(placed.rows.size(), sizes_.sink());", "placed.writes.assign(placed.rows.size(), 0);"),
+    Mutant("a sentence's rows in the next free place", BUCKETS, "own_place ? static_cast<size_t>(slot)", "own_place && slot < 0 ? static_cast<size_t>(slot)"),
     Mutant("every token of a source at the first's position", BUCKETS, "integers(inputs[1])[sentence.first + i]", "integers(inputs[1])[sentence.first]"),
     Mutant("idle sentences repeat none", BUCKETS, 'columns.add("memory_index", index[sentence.first] + static_cast<int32_t>(i));', 'columns.add("memory_index", static_cast<size_t>(s) < some.size() ? index[sentence.first] + static_cast<int32_t>(i) : static_cast<int32_t>(i));'),
     Mutant("a history that is one row off", BUCKETS, "history[static_cast<size_t>(row * context + t)]", "history[static_cast<size_t>(row * context + (t > 0 ? t - 1 : 0))]"),

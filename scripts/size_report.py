@@ -2,7 +2,8 @@
 """How large is neuroglot, and is it within its budget?
 
 Prints the lines of C++ in src/ without tests (comments too, blank lines not) a folder, and the counts
-of nouns, ops and command line options. Fails when the total is over the budget of the step being
+of nouns, ops and command line options. Stand-ins for AWS's programs judge ours and are no part of it: their lines
+are told, and count as tests. Fails when the total is over the budget of the step being
 built, or when anywhere, tests and Python included, a file has more than 400 lines or a function body
 more than 40 that are not blank.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 
 STEP = 7
 BUDGETS = {1: 4000, 2: 5500, 3: 9000, 4: 11500, 5: 14000, 6: 16000, 7: 25000}
+STAND_INS = "emulated"
 FILE_LINES, FUNCTION_LINES, NOUNS = 400, 40, 18
 SUFFIXES = (".cc", ".h", ".inc", ".def")
 FOLDERS = ("src", "tests", "benchmarks", "scripts")
@@ -102,7 +104,8 @@ def report(root, step=STEP):
             folders["/".join(name.split("/")[1:-1])] += sum(1 for line in text.splitlines() if line.strip())
         problems += too_long(name, text)
     for folder in sorted(folders):
-        print(f"{folders[folder]:7} {folder}")
+        print(f"{folders[folder]:7} {folder}{' (stand-ins: not in the sum)' * (folder == STAND_INS)}")
+    folders.pop(STAND_INS, 0)
     print(f"{folders.total():7} lines of C++, budget {BUDGETS[step]} (step {step})")
     if folders.total() > BUDGETS[step]:
         problems.append(f"{folders.total()} lines of C++, the budget of step {step} is "
