@@ -110,7 +110,7 @@ class OneBundle(Targets):
         self.assertIn("/none.so", self.translate("--device", "pjrt:/none.so", code=2))
 
     def test_verify_and_inspect_take_their_part_of_it(self):
-        code, out, error = self.run_here("verify", self.bundle, "--reference", DEMO, "--quiet")
+        code, out, error = self.run_here("verify", self.bundle, "--device", "cpu", "--reference", DEMO, "--quiet")
         self.assertEqual(code, 0, error)
         self.assertIn("nodes are the interpreter's", out.decode())
         report = json.loads(self.run_here("inspect", self.bundle, "--json")[1])

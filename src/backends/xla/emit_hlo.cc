@@ -348,13 +348,12 @@ std::string Emitter::run() {
   return to_bytes(module_);
 }
 
+std::string k_of(const Node& node) { return fmt::to_string(node.types[0].size(1)); }
+
 }  // namespace
 
 std::span<const CustomCall> neuron_custom_calls() {
-  static constexpr CustomCall kCalls[] = {
-      {Op::top_k, "AwsNeuronTopK",
-       [](const Node& node) { return fmt::to_string(node.types[0].size(1)); }},
-  };
+  static constexpr CustomCall kCalls[] = {{Op::top_k, "AwsNeuronTopK", k_of}};
   return kCalls;
 }
 
