@@ -12,6 +12,7 @@ import random_requests
 from random_models import chance, integer, pick
 from random_requests import prompt_length, words
 
+CPU_OPS = ("embed", "layer_norm", "linear", "attend", "write_rows", "slice")  # all that every module has
 STEPS = 3  # of a request that only has to run a module
 
 
@@ -26,6 +27,7 @@ class Compiled:
     topk: str
     with_logits: bool
     dtype: str
+    cpu_ops: tuple = ()
 
     def options(self):
         numbers = lambda values: ",".join(map(str, values))
@@ -33,6 +35,7 @@ class Compiled:
             *("--batch", numbers(self.batches), "--beams", str(self.beams), "--topk", self.topk),
             *("--source-lengths", numbers(self.sources), "--target-length", str(self.target)),
             *(["--with-logits"] if self.with_logits else []),
+            *(["--cpu-ops", ",".join(self.cpu_ops)] if self.cpu_ops else []),
         ]
 
     def describe(self):
@@ -55,6 +58,7 @@ def make_compiled(rng, spec):
         topk=pick(rng, ("device", "host"), (7, 3)),
         with_logits=dtype == "bf16" or chance(rng, 0.6),  # forward alone judges bf16
         dtype=dtype,
+        cpu_ops=tuple(op for op in CPU_OPS if chance(rng, 0.4)) if dtype == "f32" and chance(rng, 0.3) else (),
     )
 
 

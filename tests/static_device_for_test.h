@@ -8,6 +8,7 @@
 #include <string>
 
 #include "backends/backend.h"
+#include "base/error.h"
 #include "ir/interpret.h"
 
 namespace ng::test {

@@ -9,7 +9,7 @@ namespace ng {
 namespace {
 
 constexpr int64_t kMaxVocabulary = 4'000'000;
-constexpr size_t kMaxFiles = 2000, kMaxTensors = 100'000, kMaxRank = 4;
+constexpr size_t kMaxFiles = 20'000, kMaxTensors = 100'000, kMaxRank = 4;
 constexpr uint64_t kMaxBytes = uint64_t{1} << 48;
 
 const Json& object_at(const Json& parent, const char* key, std::string_view what) {
@@ -48,14 +48,13 @@ bool lies_in(std::string_view name, std::string_view folder, std::string_view en
   if (!name.starts_with(folder) || !name.ends_with(end) || name.size() > 100) return false;
   if (name.size() <= folder.size() + end.size()) return false;
   name = name.substr(folder.size(), name.size() - folder.size() - end.size());
-  return name.find_first_not_of(letters) == std::string_view::npos;
+  return name[0] != '.' && name.find_first_not_of(letters) == std::string_view::npos;
 }
 
 // A name in the files table leads to a file of the bundle and nowhere else.
 void check_file_name(const std::string& name, std::string_view what) {
-  constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz";
-  constexpr std::string_view kModule = "abcdefghijklmnopqrstuvwxyz0123456789-";
-  const bool good = lies_in(name, "graphs/", ".txt", kLetters) ||
+  constexpr std::string_view kModule = "abcdefghijklmnopqrstuvwxyz0123456789-.";
+  const bool good = lies_in(name, "graphs/", ".txt", kModule) ||
                     lies_in(name, "hlo/", ".pb", kModule) ||
                     lies_in(name, "neff/", ".neff", kModule) || name == kTokenizerName;
   check(good, "{}: '{}' is no name of a file in a bundle", what, shown(name));
@@ -145,7 +144,7 @@ void Bundle::read_facts() {
 // "modules" and their "sizes" are there where the target is static.
 void Bundle::read_modules() {
   constexpr int64_t kMost = int64_t{1} << 24;
-  constexpr size_t kMostModules = 500;
+  constexpr size_t kMostModules = 10'000;
   const std::string what = where(kManifestName);
   if (!manifest_.contains("modules")) return;
   const Json& sizes = object_at(manifest_, "sizes", what);
@@ -161,9 +160,15 @@ void Bundle::read_modules() {
         "{}: \"modules\" must be a list of at most {}", what, kMostModules);
   for (const Json& row : modules) {
     check(row.is_object(), "{}: a module is no object", what);
-    Module module{text_at(row, "name", what), text_at(row, "phase", what),
+    const std::string name = text_at(row, "name", what);
+    const std::string backend = json_string(row, "backend", "device", what);
+    Module module{name,
+                  text_at(row, "phase", what),
                   number_at(row, "sentences", sizes_.slots, what),
-                  number_at(row, "rows", kMost, what)};
+                  number_at(row, "rows", kMost, what),
+                  json_string(row, "part_of", name, what),
+                  backend == "cpu"};
+    check(module.cpu || backend == "device", "{}: there is no backend '{}'", what, shown(backend));
     check(module.sentences > 0 && module.rows > 0, "{}: module '{}' is empty", what,
           shown(module.name));
     modules_.push_back(std::move(module));
@@ -248,7 +253,7 @@ std::string_view Bundle::program(const std::string& module) const {
 }
 
 std::string_view Bundle::artifact(const std::string& phase) const {
-  return file(fmt::format("graphs/{}.txt", phase));
+  return file(graph_file(phase));
 }
 
 std::string_view Bundle::tokenizer_bytes() const { return file(std::string(kTokenizerName)); }

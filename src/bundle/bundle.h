@@ -43,10 +43,13 @@ class Bundle {
     std::string sha256;
   };
 
-  // A module of a static target: so many sentences with so many rows (or tokens) each.
+  // A module of a static target, so many sentences with so many rows (or tokens) each, or a segment
+  // of one: those that follow each other run one after the other.
   struct Module {
     std::string name, phase;
     int64_t sentences = 0, rows = 0;
+    std::string part_of;  // the whole one, perhaps itself
+    bool cpu = false;     // a graph (artifact) for the CPU
   };
 
   // Checks the version, the manifest's hash, every file's size and the hash of all but the weights.
@@ -63,7 +66,7 @@ class Bundle {
   const std::string& licence() const { return licence_; }
   DType dtype() const { return dtype_; }  // of the matrices
 
-  // Of a target whose memory follows the request (no modules): the phase's graph. Unknown: User.
+  // The graph of a phase (no modules) or of a segment on the CPU. Unknown: User.
   std::string_view artifact(const std::string& phase) const;
   // Of a static target: for what sizes its modules are, which there are, and a module's HLO.
   const StaticSizes& sizes() const { return sizes_; }

@@ -14,6 +14,9 @@ inline constexpr std::string_view kManifestName = "manifest.json", kHashName = "
 inline constexpr size_t kWeightAlignment = 64;
 inline constexpr JsonLimits kManifestLimits = {size_t{64} << 20, 64};
 
+inline std::string graph_file(std::string_view name) {
+  return "graphs/" + std::string(name) + ".txt";
+}
 inline std::string module_file(const std::string& module) { return "hlo/" + module + ".pb"; }
 inline std::string program_file(const std::string& module) { return "neff/" + module + ".neff"; }
 

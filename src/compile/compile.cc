@@ -9,6 +9,7 @@
 #include "bundle/format.h"
 #include "compile/neuron_modules.h"
 #include "compile/prepare.h"
+#include "compile/segments.h"
 #include "ir/text.h"
 #include "passes/passes.h"
 #include "text/tokenizer.h"
@@ -20,6 +21,7 @@ namespace {
 struct Lowered {
   std::map<std::string, std::string> files;  // of the bundle, by name
   Graph prepare{"prepare"};
+  std::vector<PlannedModule> device;  // of a static target: what the device runs
 };
 
 // A graph a phase, for any size of request.
@@ -31,32 +33,41 @@ Lowered lower_phases(const Model& model, const CompileOptions& options, const Ta
   Lowered lowered;
   for (const std::string_view phase : kPhases) {
     const Split split = lower(model.build(phase, capacities(model)), lowering);
-    lowered.files[fmt::format("graphs/{}.txt", phase)] = print(split.phase);
+    lowered.files[graph_file(phase)] = print(split.phase);
     merge_prepare(lowered.prepare, split.prepare);
   }
   return lowered;
 }
 
-// Modules for the sizes that were asked for.
-Lowered lower_modules(const Model& model, const StaticOptions& options, HloDialect dialect) {
+// Modules for the sizes that were asked for; what the CPU runs of them is told.
+Lowered lower_modules(const std::vector<ModuleSegment>& modules, HloDialect dialect,
+                      Progress& progress) {
   Lowered lowered;
-  for (const PlannedModule& module : plan_modules(options)) {
-    const Split split = lower_module(model, module, options);
-    lowered.files[module_file(module.name)] = emit_hlo(split.phase, dialect);
-    merge_prepare(lowered.prepare, split.prepare);
+  for (const ModuleSegment& module : modules) {
+    const Graph& graph = module.split.phase;
+    if (module.cpu) progress.say(describe(module));
+    lowered.files[module.cpu ? graph_file(graph.name) : module_file(graph.name)] =
+        module.cpu ? print(graph) : emit_hlo(graph, dialect);
+    merge_prepare(lowered.prepare, module.split.prepare);
+    if (!module.cpu) lowered.device.push_back(module.plan);
   }
+  check(!lowered.device.empty(), "nothing is left for the device: compile with --target cpu");
   return lowered;
 }
 
-void describe_modules(const Model& model, const StaticOptions& options, Json& manifest) {
-  const StaticSizes sizes = static_sizes(model, options);
+void describe_modules(const StaticSizes& sizes, const std::vector<ModuleSegment>& modules,
+                      Json& manifest) {
   for (const auto& [key, field] : kStaticFields) manifest["sizes"][key] = sizes.*field;
   manifest["modules"] = Json::array();
-  for (const PlannedModule& module : plan_modules(options)) {
-    manifest["modules"].push_back({{"name", module.name},
-                                   {"phase", module.phase},
-                                   {"sentences", module.sentences},
-                                   {"rows", module.rows}});
+  for (const ModuleSegment& module : modules) {
+    Json& row = manifest["modules"].emplace_back();
+    row = {{"name", module.plan.name},
+           {"phase", module.plan.phase},
+           {"sentences", module.plan.sentences},
+           {"rows", module.plan.rows}};
+    if (module.part_of == module.plan.name) continue;
+    row["part_of"] = module.part_of;
+    row["backend"] = module.cpu ? "cpu" : "device";
   }
 }
 
@@ -203,18 +214,20 @@ void compile(const Checkpoint& checkpoint, const CompileOptions& options, const 
   BundleWriter writer(out, options.force);  // first: it refuses an `out` that exists
   const Model model = open_model(checkpoint);
   const Target& target = find_backend(options.target).target;
-  const StaticOptions modules = module_options(options);
+  const StaticOptions sizes = module_options(options);
+  const std::vector<ModuleSegment> modules =
+      target.fixed ? segment_modules(model, sizes, target.name) : std::vector<ModuleSegment>();
   const Lowered lowered =
       target.fixed
-          ? lower_modules(model, modules, target.neuron ? HloDialect::neuron : HloDialect::xla)
+          ? lower_modules(modules, target.neuron ? HloDialect::neuron : HloDialect::xla, progress)
           : lower_phases(model, options, target);
   Json manifest = manifest_of(checkpoint, model, options);
-  if (target.fixed) describe_modules(model, modules, manifest);
+  if (target.fixed) describe_modules(static_sizes(model, sizes), modules, manifest);
   warn_of_defaults(manifest, model, progress);
   const std::string tokenizer = tokenizer_of(checkpoint, model, progress);
   const uint64_t bytes = prepared_bytes(lowered.prepare);
   const std::vector<CompiledModule> programs =
-      target.neuron ? compile_neffs(plan_modules(modules), lowered.files, options, progress)
+      target.neuron ? compile_neffs(lowered.device, lowered.files, options, progress)
                     : std::vector<CompiledModule>();
   const uint64_t whole = bytes + other_bytes(lowered, manifest, tokenizer.size());
   if (options.make_room) options.make_room(whole);

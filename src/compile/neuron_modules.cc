@@ -33,11 +33,11 @@ uint64_t bytes_of_ports(const std::vector<Port>& ports) {
   return bytes;
 }
 
-DeviceMemory device_memory(const std::map<std::string, std::string>& files) {
+DeviceMemory device_memory(std::span<const CompileJob> jobs) {
   std::map<std::string, Type> weights, states;
   DeviceMemory memory;
-  for (const auto& [name, hlo] : files) {
-    const ModuleInterface interface = read_interface(hlo, name);
+  for (const CompileJob& job : jobs) {
+    const ModuleInterface interface = read_interface(job.hlo, job.name);
     for (const Port& port : interface.weights) weights.emplace(port.name, port.type);
     for (const Port& port : interface.states) states.emplace(port.name, port.type);
     memory.buffers = std::max(memory.buffers,
@@ -103,11 +103,11 @@ std::vector<CompiledModule> compile_neffs(const std::vector<PlannedModule>& modu
                                           const std::map<std::string, std::string>& files,
                                           const CompileOptions& options, Progress& progress) {
   const NeuronTarget& target = find_neuron_target(options.target);
-  say_device_memory(device_memory(files), target, progress);
   std::vector<CompileJob> jobs;
   for (const PlannedModule& module : modules) {
     jobs.push_back({module.name, files.at(module_file(module.name)), phase_of(module.phase)});
   }
+  say_device_memory(device_memory(jobs), target, progress);
   if (options.neuron.emit_only) {
     progress.say(
         fmt::format("{} modules, to be compiled elsewhere: about {:.0f} minutes, one at a "
@@ -145,6 +145,7 @@ void check_neffs(const Bundle& bundle) {
   const auto told = manifest.find("compiler");
   std::optional<NeffHeader> first;
   for (const Bundle::Module& module : modules) {
+    if (module.cpu) continue;
     const std::string what = (bundle.path() / program_file(module.name)).string();
     check_neff(bytes_of(bundle.program(module.name)), what, first);
     check(told != manifest.end() && told->is_object() &&
@@ -161,6 +162,7 @@ std::string neuron_commands(const Bundle& bundle, const NeuronOptions& options) 
   flags.extra = options.extra;
   std::string lines;
   for (const Bundle::Module& module : bundle.modules()) {
+    if (module.cpu) continue;
     const std::vector<std::string> words =
         command_words("neuronx-cc", module_file(module.name), module.name + ".neff",
                       compiler_flags(flags, phase_of(module.phase)));
@@ -174,6 +176,7 @@ void finish_bundle(const Path& path, const Path& neffs, Progress& progress) {
   find_neuron_target(bundle.target());
   std::vector<CompiledModule> programs;
   for (const Bundle::Module& module : bundle.modules()) {
+    if (module.cpu) continue;
     const Path file = neffs / (module.name + ".neff");
     std::error_code ignored;
     check(std::filesystem::is_regular_file(file, ignored),
@@ -185,7 +188,11 @@ void finish_bundle(const Path& path, const Path& neffs, Progress& progress) {
   bundle.check_weights(progress);  // they get new hashes
   BundleWriter writer(path, true);
   for (const Bundle::Module& module : bundle.modules()) {
-    writer.add_file(module_file(module.name), bundle.module(module.name));
+    if (module.cpu) {
+      writer.add_file(graph_file(module.name), bundle.artifact(module.name));
+    } else {
+      writer.add_file(module_file(module.name), bundle.module(module.name));
+    }
   }
   if (bundle.has_tokenizer())
     writer.add_file(std::string(kTokenizerName), bundle.tokenizer_bytes());

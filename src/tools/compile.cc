@@ -10,9 +10,12 @@ namespace {
 
 // What would have no effect is refused.
 void check_options(const Options& options) {
-  const bool neuron = find_backend(options.target).target.neuron;
+  const Target& target = find_backend(options.target).target;
   for (const char* flag : {"--neuronx-cc", "--emit-only", "--jobs", "--compiler-args"}) {
-    check(neuron || !options.is_given(flag), "{} is of --target inf2, trn1 and trn2", flag);
+    check(target.neuron || !options.is_given(flag), "{} is of --target inf2, trn1 and trn2", flag);
+  }
+  for (const char* flag : {"--cpu-ops", "--min-subgraph-size", "--max-subgraph-count"}) {
+    check(target.fixed || !options.is_given(flag), "{} is of targets with fixed shapes", flag);
   }
   check(!options.emit_only || (!options.is_given("--neuronx-cc") && !options.is_given("--jobs")),
         "--emit-only compiles nothing: leave --neuronx-cc and --jobs out");

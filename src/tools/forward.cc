@@ -95,8 +95,7 @@ int forward_command(const Options& options) {
   stats.tokenize_seconds.resize(stats.generate_seconds.size());
   stats.input_tokens = inputs.input_ids.size();
   stats.output_tokens = inputs.decoder_input_ids.size();
-  stats.device = opened->device->description();
-  stats.executions = *opened->executions;
+  note_runs(*opened, stats);
   write_stats(options, stats);
   return 0;
 }

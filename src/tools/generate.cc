@@ -120,8 +120,7 @@ int Generate::run() {
     writer_.flush();
   }
   writer_.finish();
-  stats_.device = opened_->device->description();
-  stats_.executions = *opened_->executions;
+  note_runs(*opened_, stats_);
   write_stats(options_, stats_);
   return failed_.finish(reader.lines());
 }

@@ -133,12 +133,17 @@ void check_options(const Options& options) {
   check(bundle || !options.check, "--check hashes a bundle; {} is none", options.model);
 }
 
-// The first module of a phase, as a graph.
-Graph first_module(const Bundle& bundle, const std::string& phase) {
-  for (const Bundle::Module& module : bundle.modules()) {
-    if (module.phase == phase) return import_hlo(bundle.module(module.name), module.name);
+// The first module of a phase as a graph, or as those of its segments.
+std::string first_module(const Bundle& bundle, const std::string& phase) {
+  std::string text, first;
+  for (const auto& module : bundle.modules()) {
+    if (module.phase != phase || (!first.empty() && first != module.part_of)) continue;
+    first = module.part_of;
+    text += module.cpu ? bundle.artifact(module.name)
+                       : print(import_hlo(bundle.module(module.name), module.name));
   }
-  fail("--graph {}: the bundle has no module of that phase", shown(phase));
+  check(!text.empty(), "--graph {}: the bundle has no module of that phase", shown(phase));
+  return text;
 }
 
 Json report_of_modules(const Bundle& bundle, const Options& options) {
@@ -154,7 +159,8 @@ Json report_of_modules(const Bundle& bundle, const Options& options) {
   for (const auto& [weight, stored] : bundle.weights()) bytes += stored.bytes;
   json["weight_bytes"] = bytes;
   for (const Bundle::Module& module : bundle.modules()) {
-    json["module_bytes"][module.name] = bundle.module(module.name).size();
+    json["module_bytes"][module.name] =
+        (module.cpu ? bundle.artifact(module.name) : bundle.module(module.name)).size();
   }
   return json;
 }
@@ -165,7 +171,7 @@ int inspect_bundle(const Options& options) {
   check_as_compiled(options, bundle);
   if (!options.graph.empty()) {
     fmt::print("{}", bundle.modules().empty() ? std::string(bundle.artifact(options.graph))
-                                              : print(first_module(bundle, options.graph)));
+                                              : first_module(bundle, options.graph));
     return 0;
   }
   if (!bundle.modules().empty()) {

@@ -1,5 +1,6 @@
 #include "tools/opened.h"
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <sstream>
@@ -50,7 +51,7 @@ bool is_neuron(const std::string& target) { return find_backend(target).target.n
 // NEFFs by the names of their modules; all are there.
 ProgramSource programs_of(const Bundle& bundle) {
   for (const Bundle::Module& module : bundle.modules()) {
-    check(bundle.has_program(module.name),
+    check(module.cpu || bundle.has_program(module.name),
           "{}: its modules are not compiled (--emit-only): neuroglot finish {} --neffs DIR, or "
           "compile again without it",
           bundle.path().string(), bundle.path().string());
@@ -89,23 +90,26 @@ std::unique_ptr<Device> open_device(const Options& options, const Bundle& bundle
 }
 
 // A phase of a static target: its modules, which the device loads when they are needed.
-std::unique_ptr<Executable> load_modules(const Opened& opened, const std::string& phase) {
+std::unique_ptr<Executable> load_modules(Opened& opened, const std::string& phase) {
   std::vector<Bucket> buckets;
   for (const Bundle::Module& module : opened.bundle.modules()) {
     if (module.phase != phase) continue;
-    buckets.push_back({module.name, module.sentences, module.rows, [&opened, name = module.name] {
-                         return opened.device->load(opened.bundle.module(name),
-                                                    [&opened](const std::string& weight) {
-                                                      return opened.bundle.weight(weight);
-                                                    });
-                       }});
+    if (buckets.empty() || buckets.back().name != module.part_of) {
+      buckets.push_back({module.part_of, module.sentences, module.rows, {}});
+    }
+    const auto load = [&opened, &module, &bundle = opened.bundle] {
+      const auto weights = [&bundle](const std::string& weight) { return bundle.weight(weight); };
+      if (module.cpu) return opened.cpu->load(bundle.artifact(module.name), weights);
+      return opened.device->load(bundle.module(module.name), weights);
+    };
+    buckets.back().segments.push_back({module.name, load, module.cpu ? &opened.states : nullptr});
   }
   check(!buckets.empty(), "{}: has no modules for {}: it is damaged", opened.bundle.path().string(),
         phase);
   return bucketed(phase, std::move(buckets), opened.bundle.sizes(), *opened.executions);
 }
 
-std::unique_ptr<Session> open_modules(const Opened& opened) {
+std::unique_ptr<Session> open_modules(Opened& opened) {
   StaticPhases phases;
   phases.vocabulary = opened.bundle.facts().vocabulary;
   phases.pad = opened.bundle.facts().pad;
@@ -136,6 +140,10 @@ CompileOptions compile_options(const Options& options) {
         shown(options.topk));
   compile.modules.device_candidates = options.topk == "device";
   compile.modules.with_logits = options.with_logits;
+  std::istringstream ops(options.cpu_ops);
+  for (std::string op; std::getline(ops, op, ',');) compile.modules.cpu_ops.insert(op);
+  compile.modules.min_subgraph_size = options.min_subgraph_size;
+  compile.modules.max_subgraph_count = options.max_subgraph_count;
   check(options.dtype == "f32" || options.dtype == "bf16", "--dtype {}: f32 or bf16",
         shown(options.dtype));
   compile.dtype = options.dtype == "bf16" ? DType::bf16 : DType::f32;
@@ -182,9 +190,12 @@ std::unique_ptr<Opened> open_session(const Options& options) {
   const double start = seconds_now();
   std::optional<CachedBundle> cached;
   Bundle bundle = open_bundle(options, cached);
-  auto opened =
-      std::unique_ptr<Opened>(new Opened{std::move(cached), std::move(bundle), {}, {}, {}, {}, 0});
+  auto opened = std::unique_ptr<Opened>(
+      new Opened{std::move(cached), std::move(bundle), {}, {}, {}, {}, {}, {}, 0});
   opened->device = open_device(options, opened->bundle);
+  if (std::ranges::any_of(opened->bundle.modules(), &Bundle::Module::cpu)) {
+    opened->cpu = find_backend("cpu").open({.threads = static_cast<int>(options.threads)});
+  }
   opened->executions = std::make_unique<Executions>();
   opened->session = opened->bundle.modules().empty()
                         ? std::make_unique<Session>(phases_of(opened->bundle), *opened->device)
@@ -212,6 +223,15 @@ Tokenizer open_tokenizer(const Bundle& bundle) {
   return Tokenizer::parse(bundle.tokenizer_bytes(), "tokenizer");
 }
 
+void note_runs(const Opened& opened, Stats& stats) {
+  stats.device = opened.device->description();
+  stats.executions = *opened.executions;
+  for (const Bundle::Module& module : opened.bundle.modules()) {
+    if (!stats.executions.contains(module.name)) continue;
+    stats.backends[module.name] = (module.cpu ? opened.cpu : opened.device)->description();
+  }
+}
+
 void write_stats(const Options& options, const Stats& stats) {
   if (options.stats.empty()) return;
   Json json = {{"load_seconds", stats.load_seconds},
@@ -223,6 +243,7 @@ void write_stats(const Options& options, const Stats& stats) {
                {"peak_rss_bytes", peak_resident_bytes()},
                {"anonymous_bytes", anonymous_bytes()}};
   if (!stats.executions.empty()) json["executions"] = stats.executions;
+  if (!stats.backends.empty()) json["backends"] = stats.backends;
   write_file(options.stats, json.dump(2) + "\n");
 }
 

@@ -18,6 +18,8 @@ struct Opened {
   std::optional<CachedBundle> cached;  // keeps it in use
   Bundle bundle;
   std::unique_ptr<Device> device;
+  std::unique_ptr<Device> cpu;             // of a static target's segments that are its
+  HostStates states;                       // of these
   std::unique_ptr<Executions> executions;  // of a static target's modules
   std::unique_ptr<Session> session;
   GenerationOptions defaults;
@@ -46,7 +48,9 @@ struct Stats {
   uint64_t input_tokens = 0, output_tokens = 0;
   std::string device;     // Device::description()
   Executions executions;  // of a static target's modules, loading and warm-up included
+  std::map<std::string, std::string> backends = {};  // who ran each of these
 };
+void note_runs(const Opened& opened, Stats& stats);  // the last three
 void write_stats(const Options& options, const Stats& stats);
 
 double seconds_now();  // of a steady clock

@@ -213,8 +213,7 @@ int Translate::run() {
     writer_.flush();
   }
   writer_.finish();
-  stats_.device = opened_->device->description();
-  stats_.executions = *opened_->executions;
+  note_runs(*opened_, stats_);
   write_stats(options_, stats_);
   return failed_.finish(reader.lines());
 }

@@ -11,6 +11,12 @@ namespace {
 
 Type s32(Shape shape) { return {DType::s32, std::move(shape)}; }
 
+bool has(const std::vector<Port>& ports, const Port& port) {
+  return std::any_of(ports.begin(), ports.end(), [&](const Port& one) {
+    return one.name == port.name && one.type == port.type;
+  });
+}
+
 // What a module of `phase` may read.
 std::vector<Port> module_inputs(const std::string& phase, const Bucket& bucket,
                                 const StaticSizes& sizes) {
@@ -19,10 +25,12 @@ std::vector<Port> module_inputs(const std::string& phase, const Bucket& bucket,
   for (const char* name : {"tokens", "positions", "length"}) ports.push_back({name, s32({rows})});
   if (phase == "encode") {
     ports.push_back({"memory_index", s32({rows})});
+    ports.push_back({"start", s32({rows, 1})});
     return ports;
   }
   ports.push_back({"cache_index", s32({rows})});
   ports.push_back({"memory_length", s32({rows})});
+  ports.push_back({"memory_start", s32({rows, 1})});
   ports.push_back({"history", s32({rows, sizes.target})});
   ports.push_back({"slot", s32({bucket.sentences})});
   return ports;
@@ -42,21 +50,45 @@ std::vector<Port> module_outputs(const std::string& phase, const Bucket& bucket,
           sum};
 }
 
+// A loaded segment. It keeps the states that it writes and those that an earlier one keeps.
+struct Loaded {
+  std::unique_ptr<Executable> executable;
+  HostStates* states;
+
+  bool keeps(const Port& port) const {
+    const auto& gives = executable->outputs();
+    if (states == nullptr) return false;
+    return states->contains(port.name) || (has(executable->inputs(), port) && has(gives, port));
+  }
+  Argument state(const Port& port) const {
+    const auto size = static_cast<size_t>(byte_count(port.type));
+    std::vector<std::byte>& bytes = states->try_emplace(port.name, size).first->second;
+    check(bytes.size() == size, "state '{}' is {} in one module, another in others",
+          shown(port.name), to_string(port.type));
+    return {port.type, bytes.data()};
+  }
+};
+using Segments = std::vector<Loaded>;
+
 // Sizes come from a file, and so do modules: do they fit each other?
 void check_module(const std::string& phase, const Bucket& bucket, const StaticSizes& sizes,
-                  const Executable& module) {
-  const auto has = [](const std::vector<Port>& ports, const Port& port) {
-    return std::any_of(ports.begin(), ports.end(), [&](const Port& one) {
-      return one.name == port.name && one.type == port.type;
-    });
-  };
-  const std::vector<Port> readable = module_inputs(phase, bucket, sizes);
-  for (const Port& port : module.inputs()) {
-    check(has(readable, port), "module {} reads {} '{}', which does not fit its bundle",
-          bucket.name, to_string(port.type), shown(port.name));
+                  const Segments& segments) {
+  std::vector<Port> readable = module_inputs(phase, bucket, sizes);
+  for (const Loaded& segment : segments) {
+    for (const Port& port : segment.executable->inputs()) {
+      check(segment.keeps(port) || has(readable, port),
+            "module {} reads {} '{}', which does not fit its bundle", bucket.name,
+            to_string(port.type), shown(port.name));
+    }
+    for (const Port& port : segment.executable->outputs()) {
+      check(segment.keeps(port) ||
+                !std::ranges::count(segment.executable->inputs(), port.name, &Port::name),
+            "module {} reads and gives '{}': its bundle is damaged", bucket.name, shown(port.name));
+      readable.push_back(port);
+    }
   }
   for (const Port& port : module_outputs(phase, bucket, sizes)) {
-    check(has(module.outputs(), port), "module {} does not give {} '{}': its bundle is damaged",
+    check(has(readable, port), "module {} does not give {} '{}': its bundle is damaged",
           bucket.name, to_string(port.type), port.name);
   }
 }
@@ -77,28 +109,40 @@ class Modules {
 
   // Runs module `at`; `columns` holds what it reads, `results` gets what it gives, by name.
   void run(size_t at, Columns& columns, HostResults& results) {
-    Executable& module = load(at);
-    std::vector<Argument> inputs, outputs;
-    for (const Port& port : module.inputs()) inputs.push_back(columns.argument(port));
-    for (const Port& port : module.outputs()) outputs.push_back(results.argument(port));
-    module.run(inputs, outputs);
-    ++executions_[buckets_[at].name];
+    const Segments& segments = load(at);
+    for (size_t i = 0; i < segments.size(); ++i) {
+      const Loaded& segment = segments[i];
+      std::vector<Argument> inputs, outputs;
+      for (const Port& port : segment.executable->inputs()) {
+        inputs.push_back(segment.keeps(port)        ? segment.state(port)
+                         : results.holds(port.name) ? results.argument(port)
+                                                    : columns.argument(port));
+      }
+      for (const Port& port : segment.executable->outputs()) {
+        outputs.push_back(segment.keeps(port) ? segment.state(port) : results.argument(port));
+      }
+      segment.executable->run(inputs, outputs);
+      ++executions_[buckets_[at].segments[i].name];
+    }
   }
 
  private:
-  Executable& load(size_t at) {
-    if (!loaded_[at]) {
-      std::unique_ptr<Executable> module = buckets_[at].load();
-      check_module(phase_, buckets_[at], sizes_, *module);
-      loaded_[at] = std::move(module);
+  const Segments& load(size_t at) {
+    if (loaded_[at].empty()) {
+      Segments segments;
+      for (const auto& segment : buckets_[at].segments) {
+        segments.push_back({segment.load(), segment.states});
+      }
+      check_module(phase_, buckets_[at], sizes_, segments);
+      loaded_[at] = std::move(segments);
     }
-    return *loaded_[at];
+    return loaded_[at];
   }
 
   std::string phase_;
   StaticSizes sizes_;
   std::vector<Bucket> buckets_;
-  std::vector<std::unique_ptr<Executable>> loaded_;
+  std::vector<Segments> loaded_;
   Executions& executions_;
 };
 
@@ -191,6 +235,7 @@ void Encoder::run_some(std::span<const Sentence> some, std::span<const Argument>
       columns.add("tokens", real ? integers(inputs[0])[sentence.first + i] : 0);
       columns.add("positions", real ? integers(inputs[1])[sentence.first + i] : 0);
       columns.add("length", length[sentence.first]);
+      columns.add("start", static_cast<int32_t>(static_cast<size_t>(s) * rows));
       columns.add("memory_index", index[sentence.first] + static_cast<int32_t>(i));
     }
   }
@@ -272,7 +317,7 @@ Steps::Placed Steps::place(const std::map<int32_t, std::vector<int64_t>>& waitin
 
 Columns Steps::columns(const Placed& placed, std::span<const Argument> inputs) const {
   Columns columns;
-  const int32_t idle[] = {0, 0, 1, sizes_.sink(), 1};  // in the order of inputs_
+  const int32_t idle[] = {0, 0, 1, sizes_.sink(), 1, 0};  // in the order of inputs_
   const std::span<const int32_t> history = integers(inputs[6]);
   const int64_t context = inputs[6].type.size(1);
   for (const int64_t row : placed.rows) {
