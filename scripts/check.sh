@@ -123,7 +123,10 @@ run_check() {
   part "tokenizer, all models" python check scripts/check_tokenizer.py
   part "HLO" python check scripts/check_hlo.py --count 40 --plant
   plugins
-  part "modules" python check scripts/check_modules.py --cases 12 --demo 20 --plant
+  part "modules" python check scripts/check_modules.py --cases 12 --demo 100 --plant
+  part "dialects" python check scripts/check_dialects.py --cases 8 --plant
+  part "mutants" python check scripts/check_mutants.py --sample 3
+  part "emission, 3.3B's configuration" python check scripts/check_emission.py --quick
 }
 
 speed() {  # float32 of 600M beside torch
@@ -156,7 +159,10 @@ run_full() {
     --shape nllb-200-distilled-600M
   part "HLO" python check scripts/check_hlo.py --count 300 --plant
   plugins
-  part "modules" python check scripts/check_modules.py --cases 200 --demo 200 --plant
+  part "modules" python check scripts/check_modules.py --cases 200 --demo 1000 --plant
+  part "dialects" python check scripts/check_dialects.py --cases 200 --plant
+  part "mutants" python check scripts/check_mutants.py
+  part "emission, 3.3B" python check scripts/check_emission.py
 }
 
 # A log's lines of versions and seeds, which come first, and its last 11, without counts of progress.

@@ -251,18 +251,19 @@ def run_all(options):
 
 def plant(options):
     """(passed, failed): is each fault noticed by a plugin that runs HLO as it is?"""
-    compiled = module_cases.Compiled((1, 4), 3, (8, 20), 20, "device", True, "f32")
     passed = failed = 0
-    with tempfile.TemporaryDirectory(prefix="check-modules-") as work:
-        case = Case(Unit(1, 0, str(options.plugins[0]), "hlo", options), work, compiled)
-        whole = case.judge()
-        print(f"nothing planted: {'; '.join(whole.wrong) or 'nothing found'}")
-        for name, fault in planted_modules.FAULTS.items():
-            count = planted_modules.plant(fault, case.work / "modules", case.work / "planted")
-            wrong = case.judge("planted").wrong
-            print(f"planted {name}: {count} modules, {len(wrong)} findings; {wrong[0][:150] if wrong else 'FAIL'}", flush=True)
-            good = bool(count and wrong and not whole.wrong)
-            passed, failed = passed + good, failed + (not good)
+    for caches, faults in (("history", planted_modules.FAULTS), ("reorder", planted_modules.REORDER_FAULTS)):
+        compiled = module_cases.Compiled((1, 4), 3, (8, 20), 20, "device", True, "f32", caches)
+        with tempfile.TemporaryDirectory(prefix="check-modules-") as work:
+            case = Case(Unit(1, 0, str(options.plugins[0]), "hlo", options), work, compiled)
+            whole = case.judge()
+            print(f"nothing planted, {caches}: {'; '.join(whole.wrong) or 'nothing found'}")
+            for name, fault in faults.items():
+                count = planted_modules.plant(fault, case.work / "modules", case.work / "planted")
+                wrong = case.judge("planted").wrong
+                print(f"planted {name}: {count} modules, {len(wrong)} findings; {wrong[0][:150] if wrong else 'FAIL'}", flush=True)
+                good = bool(count and wrong and not whole.wrong)
+                passed, failed = passed + good, failed + (not good)
     return passed, failed
 
 

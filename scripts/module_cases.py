@@ -28,12 +28,14 @@ class Compiled:
     with_logits: bool
     dtype: str
     cpu_ops: tuple = ()
+    beam_caches: str = "history"
 
     def options(self):
         numbers = lambda values: ",".join(map(str, values))
         return [
             *("--batch", numbers(self.batches), "--beams", str(self.beams), "--topk", self.topk),
             *("--source-lengths", numbers(self.sources), "--target-length", str(self.target)),
+            *("--beam-caches", self.beam_caches),
             *(["--with-logits"] if self.with_logits else []),
             *(["--cpu-ops", ",".join(self.cpu_ops)] if self.cpu_ops else []),
         ]
@@ -59,6 +61,7 @@ def make_compiled(rng, spec):
         with_logits=dtype == "bf16" or chance(rng, 0.6),  # forward alone judges bf16
         dtype=dtype,
         cpu_ops=tuple(op for op in CPU_OPS if chance(rng, 0.4)) if dtype == "f32" and chance(rng, 0.3) else (),
+        beam_caches=pick(rng, ("history", "reorder")),
     )
 
 
@@ -125,16 +128,23 @@ def forward_inputs(rng, spec, compiled):
 
 
 def driving_windows(rng, spec, compiled):
-    """Windows of requests that run every module: for each batch as many of each source length, whose
-    searches all take as many steps, with a prompt that is longer than a step's rows."""
+    """Windows of requests that run every module at every edge: for each batch as many sources of each length at
+    which an encoder begins or ends to serve, whose searches all take as many steps, with a prompt that is longer
+    than a step's rows; and as many that go from the first position to the last, one after the other ending."""
     windows = []
+    source = lambda length: {"input_ids": words(rng, spec, length).tolist()}
     for batch in compiled.batches:
         for lower, upper in zip((0, *compiled.sources), compiled.sources):
-            length = pick(rng, (lower + 1, upper))
-            for penalty in (1.0, 0.8) if compiled.with_logits else (1.0,):
-                begin = prompt(rng, spec, 1, compiled.beams + 2)[0]
-                same = driving_request(compiled, begin, penalty)
-                windows.append([same | {"input_ids": words(rng, spec, length).tolist()} for _ in range(batch)])
+            edges = sorted({length for length in (lower + 1, upper - 1, upper) if lower < length <= upper})
+            for number, length in enumerate(edges):
+                for penalty in (1.0, 0.8) if compiled.with_logits and number == 0 else (1.0,):
+                    begin = prompt(rng, spec, 1, compiled.beams + 2)[0]
+                    same = driving_request(compiled, begin, penalty)
+                    windows.append([same | source(length) for _ in range(batch)])
+        begin = prompt(rng, spec, 1, 1)[0]
+        last = range(compiled.target, compiled.target - batch, -1)
+        whole = [driving_request(compiled, begin, 1.0) | {"max_length": most, "min_new_tokens": most - 1} for most in last]
+        windows.append([one | source(pick(rng, compiled.edges())) for one in whole])
     return windows
 
 

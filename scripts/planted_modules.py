@@ -58,6 +58,18 @@ def wrong_slot(module):
     return len(reached) > 1
 
 
+def parents_ignored(module):
+    """Beams that are put in order stay where they were: rows are written into the caches as they came."""
+    body, names = entry(module), list(entry(module).program_shape.parameter_names)
+    if b"parent" not in names:
+        return False
+    by_id = {i.id: i for i in body.instructions}
+    for scatter in (i for i in body.instructions if i.opcode == b"scatter"):
+        gather = by_id[by_id[scatter.operand_ids[0]].operand_ids[0]]
+        scatter.operand_ids[0] = by_id[gather.operand_ids[0]].operand_ids[0]
+    return True
+
+
 def states_crosswise(module):
     """The first two states, keys and values of a layer, are given back in each other's place."""
     if len(module.input_output_alias.entries) < 2:
@@ -89,7 +101,7 @@ def worst_for_best(module):
     return changed
 
 
-FAULTS = {
+FAULTS = {  # of bundles with histories
     "a mask one too long": mask_one_too_long,
     "a mask of the history one too long": history_mask_only,
     "a wrong slot": wrong_slot,
@@ -97,6 +109,7 @@ FAULTS = {
     "two aliases swapped": aliases_swapped,
     "the worst for the best": worst_for_best,
 }
+REORDER_FAULTS = {"parents ignored": parents_ignored}
 
 
 def plant(fault, bundle, place):

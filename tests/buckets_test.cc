@@ -3,10 +3,8 @@
 
 #include <gmock/gmock.h>
 
-#include "backends/neuron/emulated_nrt_for_test.h"
-#include "base/error.h"
 #include "base/refusal_for_test.h"
-#include "static_targets_for_test.h"
+#include "static_target_for_test.h"
 #include "translate/forward.h"
 
 namespace ng {
@@ -29,10 +27,27 @@ TEST(Buckets, NeuronsModulesChooseThePackedTokens) {
   expect_the_packed_tokens<NeuronTarget>(small_options(), 8, 0);
 }
 
-TEST(Buckets, AfterARunThatFailedTheSameSessionChoosesTheSameTokens) {
+TEST(Buckets, ReorderedBeamsChooseThePackedTokens) {
+  expect_the_packed_tokens(small_options(true), 14, 0);
+  expect_the_packed_tokens(small_options(true), 5, 1);
+  expect_the_packed_tokens<NeuronTarget>(small_options(true), 9, 0);
+}
+
+TEST(Buckets, OneBeamsRegionTakesPromptsAheadOfTheStepThatChooses) {
+  StaticOptions options = small_options(true);
+  options.beams = 1;
+  options.batches = {1, 2};
+  options.device_candidates = false;
+  expect_the_packed_tokens(options, 6, 0);
+}
+
+class AfterARunThatFailed : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Buckets, AfterARunThatFailed, testing::Bool());
+
+TEST_P(AfterARunThatFailed, TheSameSessionChoosesTheSameTokens) {
   const EmulatedNrt nrt;
   {
-    NeuronTarget target(checked(small_options()));
+    NeuronTarget target(checked(small_options(GetParam())));
     Session session(target.phases());
     std::mt19937_64 random(5);
     std::vector<Job> jobs;
@@ -103,9 +118,12 @@ TEST(Buckets, WhatTheModulesAreTooSmallForIsAnErrorOfTheJobThatNamesBothNumbers)
   EXPECT_THAT(error_of_job(session, {5}, options), HasSubstr("--with-logits"));
 }
 
-TEST(Buckets, ForwardGivesThePackedStatesAndScoresOfMoreRowsThanSlots) {
+class Forward : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Buckets, Forward, testing::Bool());
+
+TEST_P(Forward, GivesThePackedStatesAndScoresOfMoreRowsThanSlots) {
   const PackedTarget packed;
-  StaticTarget target(checked(small_options()));
+  StaticTarget target(checked(small_options(GetParam())));
   Session reference(packed.phases(), *packed.device), session(target.phases());
   ForwardInputs in = {5, 7, 9, {}, {}, {}};
   std::mt19937 random(4);

@@ -4,7 +4,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from command_line import DEMO, LANGUAGES, run
+from command_line import DEMO, LANGUAGES, ROOT, run
 
 
 class Devices(unittest.TestCase):
@@ -46,4 +46,16 @@ class Devices(unittest.TestCase):
         self.assertEqual(report["sizes"]["source"], 8)
         self.assertIn("decode-b1-s8-t16", report["module_bytes"])
         self.assertIn("graph decode-b1-s8-t16", run("inspect", self.modules, "--graph", "decode")[1].decode())
-        self.assertIn("verify takes bundles for cpu", run("verify", self.modules)[2])
+        self.assertIn("say which plugin", run("verify", self.modules)[2])
+
+    def test_devices_are_listed_and_one_that_is_missing_is_no_error(self):
+        code, out, error = run("devices", "--libnrt", "/none/libnrt.so.1")
+        self.assertEqual(code, 0, error)
+        lines = dict(line.split(maxsplit=1) for line in out.decode().splitlines())
+        self.assertIn("threads", lines["cpu"])
+        self.assertIn("not here: Neuron runtime /none/libnrt.so.1", lines["neuron"])
+        self.assertIn("stand-in", lines["emulated"])
+        library = ROOT / "build/release/libemulated-nrt.so"
+        self.assertIn("1 cores visible", run("devices", "--libnrt", library)[1].decode())
+        self.assertEqual(run("devices", "--device", "pjrt:/none.so")[0], 2)
+        self.assertEqual(run("devices", "--device", "neuron")[0], 1)

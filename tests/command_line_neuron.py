@@ -1,6 +1,7 @@
 """Is a checkpoint compiled for AWS Neuron, run by the stand-in, and is what fails said to? (After a
 release build.)"""
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -51,7 +52,7 @@ class Neuron(unittest.TestCase):
 class Compile(Neuron):
     def test_a_bundle_holds_a_neff_for_every_module_and_says_who_made_them(self):
         manifest = json.loads((self.bundle / "manifest.json").read_text())
-        self.assertEqual(manifest["target"], "inf2")
+        self.assertEqual(manifest["targets"], ["inf2"])
         self.assertEqual(manifest["compiler"], {"build": "emulated-2.27.5334.0+emulated", "arguments": []})
         for module in manifest["modules"]:
             self.assertIn(f"neff/{module['name']}.neff", manifest["files"])
@@ -93,6 +94,113 @@ class Compile(Neuron):
         both = ("--target", "inf2", "--emit-only", "--jobs", "2")
         self.assertIn("--emit-only", self.refused(1, "compile", DEMO, "-o", self.own / "x", *both))
         self.assertIn("compile it into a bundle", self.refused(1, "translate", DEMO, *LANGUAGES, "--target", "inf2"))
+
+
+class Cores(Neuron):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.bundle = cls.own / "cores"
+        code, _, error = cls.run_here("compile", DEMO, "-o", cls.bundle, "--target", "inf2", "--neuronx-cc", COMPILER,
+                                      "--batch", "1,2", "--source-lengths", "16", "--target-length", "200", "--quiet")
+        assert code == 0, error
+
+    LINES = b"".join(b"I like %s.\n" % word for word in (b"tea", b"milk", b"the sea", b"my dog", b"you", b"it"))
+
+    def translate(self, **env):
+        stats = self.own / "stats.json"
+        code, out, error = self.run_here("translate", self.bundle, "--device", "emulated", *LANGUAGES, "--stats", stats,
+                                         stdin=self.LINES, EMULATED_NRT_CORES="2", **env)
+        return code, out.decode().splitlines(), error, json.loads(stats.read_text())
+
+    def test_replicas_share_the_lines(self):
+        code, alone, error = self.run_here("translate", self.bundle, "--device", "emulated", *LANGUAGES, stdin=self.LINES)
+        self.assertEqual(code, 0, error)
+        code, lines, error, stats = self.translate()
+        self.assertEqual(code, 0, error)
+        self.assertEqual(lines, alone.decode().splitlines())
+        encoders = [count for name, count in stats["executions"].items() if name.startswith("encode-b2")]
+        self.assertGreaterEqual(sum(encoders), 2, stats)
+
+    def test_a_core_that_fails_answers_its_lines_and_the_other_goes_on(self):
+        code, lines, error, _ = self.translate(EMULATED_NRT="nrt_execute@9=1202")
+        self.assertEqual(code, 2, error)
+        self.assertIn("not all devices lived: core ", error)
+        lost = lines.count("")
+        self.assertTrue(1 <= lost <= 3, lines)
+        self.assertIn(f"{lost} of 6 lines failed", error)
+        whole = self.translate()[1]
+        self.assertEqual([line for line in lines if line], [line for line, mine in zip(whole, lines) if mine])
+
+
+class Long(Neuron):
+    TEXT = b"I like tea and milk and the sea and my dog and the garden and the house and the red car.\n" * 3
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.both = cls.own / "both"
+        code, _, error = cls.run_here("compile", DEMO, "-o", cls.both, "--target", "inf2", "--target", "cpu",
+                                      "--neuronx-cc", COMPILER, *SMALL[:-3], "--target-length", "200", "--quiet")
+        assert code == 0, error
+
+    def translate(self, bundle, *options):
+        return self.run_here("translate", bundle, "--device", "emulated", *LANGUAGES, *options, stdin=self.TEXT)
+
+    def test_a_source_that_no_module_takes_is_cut_or_runs_on_the_cpu_or_fails(self):
+        code, cut, error = self.translate(self.both)
+        self.assertEqual(code, 0, error)
+        self.assertIn("translated in 2 pieces", error)
+        code, by_cpu, error = self.translate(self.both, "--long", "cpu")
+        self.assertEqual((code, error), (0, ""))
+        self.assertEqual(by_cpu, self.run_here("translate", self.both, "--device", "cpu", *LANGUAGES, stdin=self.TEXT)[1])
+        self.assertNotEqual(by_cpu, cut)
+        code, out, error = self.translate(self.both, "--long", "error")
+        self.assertEqual((code, out), (1, b"\n\n\n"))
+        self.assertIn("source ids, the bundle's modules take 16", error)
+
+    def test_the_cpu_must_be_a_target(self):
+        code, _, error = self.translate(self.bundle, "--long", "cpu")
+        self.assertEqual(code, 1)
+        self.assertIn("compile it with --target cpu besides", error)
+        self.assertIn("cut, cpu or error", self.refused(1, "translate", self.bundle, "--device", "emulated", *LANGUAGES,
+                                                        "--long", "yes"))
+
+
+class FirstLight(Neuron):
+    SCRIPT = ROOT / "scripts/neuron-first-light.sh"
+
+    def first_light(self, *arguments, **env):
+        env = {**os.environ, **self.env, "TARGET": "inf2", "DEVICE": "emulated", "DTYPE": "f32", "REPEAT": "1",
+               "NEURONX_CC": str(COMPILER), **env}
+        return subprocess.run([self.SCRIPT, *map(str, arguments)], env=env, capture_output=True, text=True)
+
+    def test_every_step_works_with_the_stand_ins_and_is_in_the_report(self):
+        out = self.own / "first-light"
+        done = self.first_light(DEMO, out)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        report = (out / "report.md").read_text()
+        self.assertEqual(report.count(": works, "), 7, report)
+        self.assertIn("the same as the CPU's", report)
+
+    def test_a_step_that_fails_is_told_and_the_others_run(self):
+        out = self.own / "no-compiler"
+        done = self.first_light(DEMO, out, NEURONX_CC="/none/neuronx-cc")
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        report = (out / "report.md").read_text()
+        self.assertEqual(report.count("\n## "), 7)
+        self.assertIn("compile the smallest modules: FAILED (1)", report)
+        self.assertEqual(self.first_light("/none").returncode, 1)
+
+
+class NeffInfo(Neuron):
+    def test_prints_the_header_and_refuses_what_is_none(self):
+        neff = next((self.bundle / "neff").iterdir())
+        code, out, error = self.run_here("neff", "info", neff)
+        self.assertEqual(code, 0, error)
+        self.assertIn("a stand-in: HLO, no machine code", out.decode())
+        self.assertIn("is no NEFF", self.refused(1, "neff", "info", DEMO / "config.json"))
+        self.assertIn("/none.neff", self.refused(1, "neff", "info", "/none.neff"))
 
 
 class Finish(Neuron):
@@ -164,6 +272,17 @@ class Run(Neuron):
         return self.run_here("translate", self.long, "--device", "emulated", *LANGUAGES, *options,
                              stdin=self.TEXT, **env)
 
+    def test_beams_that_are_put_in_order_say_what_histories_say(self):
+        ordered = self.own / "ordered"
+        code, _, error = self.run_here("compile", DEMO, "-o", ordered, "--target", "inf2", "--neuronx-cc", COMPILER,
+                                       "--batch", "1,4", "--source-lengths", "16,32", "--target-length", "200",
+                                       "--beams", "3", "--beam-caches", "reorder", "--quiet")
+        self.assertEqual(code, 0, error)
+        for options in (("--beam", "1"), ("--beam", "3", "--n-best", "3"), ("--beam", "2", "--batch", "1")):
+            found = self.run_here("translate", ordered, "--device", "emulated", *LANGUAGES, *options, stdin=self.TEXT)
+            self.assertEqual(found, self.translate(*options), options)
+        self.assertIn("--beam-caches x", self.refused(1, "compile", DEMO, "-o", ordered, "--beam-caches", "x"))
+
     def test_the_stand_in_chooses_the_cpus_words(self):
         for options in (("--beam", "1"), ("--beam", "3", "--n-best", "2"), ("--batch", "1")):
             code, expected, _ = self.run_here("translate", DEMO, *LANGUAGES, *options, "--quiet", stdin=self.TEXT)
@@ -218,7 +337,7 @@ class Run(Neuron):
         self.assertIn("/other.so", self.refused(2, *translate, "--libnrt", "/other.so"))
         emulated = ROOT / "build/release/libemulated-nrt.so"
         self.assertIn("--device emulated", self.refused(1, *translate, "--libnrt", emulated))
-        self.assertIn("--device neuron, or emulated", self.refused(1, *translate, "--device", "cpu"))
+        self.assertIn("neuron or emulated", self.refused(1, *translate, "--device", "cpu"))
         self.assertIn("--libnrt", self.refused(1, *translate, "--device", "emulated", "--libnrt", "x"))
         self.assertIn("inf2, trn1 or trn2", self.refused(1, "translate", DEMO, *LANGUAGES, "--target", "cpu", "--device", "neuron"))
         self.assertIn("neuron:x", self.refused(1, *translate, "--device", "neuron:x"))

@@ -3,27 +3,16 @@
 #include "backends/backend.h"
 #include "backends/cpu/cpu.h"
 #include "backends/reference/reference.h"
-#include "backends/xla/import_hlo.h"
 #include "base/error.h"
-#include "static_device_for_test.h"
+#include "compile/recording.h"
 
 namespace ng {
 namespace {
 
-class Interpreter : public Device {
- public:
-  std::unique_ptr<Executable> load(std::string_view artifact,
-                                   const WeightSource& weights) override {
-    return std::make_unique<test::StaticModule>(import_hlo(artifact, "artifact"), weights, states_);
-  }
-  std::string description() const override { return "interpreter"; }
-
- private:
-  test::StaticStates states_;
-};
+ThreadPool one_thread(1);
 
 std::unique_ptr<Device> open_interpreter(const DeviceOptions&) {
-  return std::make_unique<Interpreter>();
+  return std::make_unique<ModuleInterpreter>(one_thread);
 }
 
 constexpr Backend kBackends[] = {

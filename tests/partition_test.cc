@@ -134,7 +134,7 @@ StaticOptions small_options() {
 }
 
 std::vector<ModuleSegment> segments(const StaticOptions& options) {
-  return segment_modules(tiny_model(), checked(options), "pjrt");
+  return segment_modules(tiny_model(), checked(options), {"pjrt"});
 }
 
 TEST(Segments, ByDefaultEveryModuleIsWhole) {
@@ -142,7 +142,7 @@ TEST(Segments, ByDefaultEveryModuleIsWhole) {
   EXPECT_EQ(found.size(), plan_modules(small_options()).size());
   for (const ModuleSegment& module : found) EXPECT_EQ(module.plan.name, module.part_of);
   for (const char* target : {"inf2", "trn1", "trn2"}) {
-    EXPECT_EQ(segment_modules(tiny_model(), small_options(), target).size(), found.size());
+    EXPECT_EQ(segment_modules(tiny_model(), small_options(), {target}).size(), found.size());
   }
 }
 

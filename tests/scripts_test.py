@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import check_docs  # noqa: E402
 import check_layers  # noqa: E402
 import check_tokenizer_speed  # noqa: E402
+import mutants  # noqa: E402
 import shared  # noqa: E402
 import size_report  # noqa: E402
 
@@ -327,6 +328,21 @@ $ neuroglot verify huge --json
             problems = limits(self.LIMITS.replace(old, new))
             self.assertEqual(len(problems), 1, (new, problems))
             self.assertIn(wanted, problems[0])
+
+
+class Mutants(unittest.TestCase):
+    def test_each_changes_one_place_of_its_source(self):
+        for mutant in mutants.MUTANTS:
+            text = (ROOT / mutant.file).read_text()
+            self.assertEqual(text.count(mutant.old), 1, mutant.name)
+            self.assertNotEqual(mutant.old, mutant.new, mutant.name)
+
+    def test_they_are_twenty_at_least_and_each_is_another(self):
+        names = {mutant.name for mutant in mutants.MUTANTS}
+        changes = {(mutant.file, mutant.old, mutant.new) for mutant in mutants.MUTANTS}
+        self.assertEqual(len(names), len(mutants.MUTANTS))
+        self.assertEqual(len(changes), len(mutants.MUTANTS))
+        self.assertGreaterEqual(len(names), 20)
 
 
 if __name__ == "__main__":

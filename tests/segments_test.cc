@@ -1,7 +1,8 @@
 // Does a session over modules that run partly on the CPU choose what the packed phases choose?
 #include <gmock/gmock.h>
 
-#include "static_targets_for_test.h"
+#include "base/refusal_for_test.h"
+#include "static_target_for_test.h"
 
 namespace ng {
 namespace {
@@ -40,6 +41,34 @@ TEST(Segmented, WhatNeuronDoesNotTakeRunsOnTheCpuAndChoosesThePackedTokens) {
   }
   EXPECT_GT(target.modules.size(), target.graphs.size());
   expect_the_packed_tokens<NeuronTarget>(small_options(), 6, 0, "gelu");
+}
+
+TEST(Segmented, WithReorderedBeamsWhatUsesNoStateRunsOnTheCpuAndTheRestIsRefusedByName) {
+  StaticOptions options = small_options(true);
+  for (const char* op : {"linear", "layer_norm", "project_top_k", "embed"}) {
+    SCOPED_TRACE(op);
+    options.cpu_ops = {op};
+    expect_the_packed_tokens(options, 6, 0);
+  }
+  expect_the_packed_tokens<NeuronTarget>(options, 5, 0);
+  expect_the_packed_tokens<NeuronTarget>(small_options(true), 5, 0, "gelu");
+  for (const char* op : {"attend", "write_rows"}) {
+    options.cpu_ops = {op};
+    EXPECT_THAT(refusal([&] { StaticTarget{checked(options)}; }),
+                HasSubstr("--beam-caches reorder is not for modules that --cpu-ops cuts where"));
+  }
+}
+
+TEST(Segmented, OfSeveralTargetsWhatOneDoesNotTakeIsCutForAll) {
+  const auto names = [](const std::set<std::string>& targets) {
+    std::vector<std::string> found;
+    const auto modules =
+        segment_modules(test::tiny_model("gelu"), checked(small_options()), targets);
+    for (const ModuleSegment& module : modules) found.push_back(module.plan.name);
+    return found;
+  };
+  EXPECT_EQ(names({"inf2", "pjrt"}), names({"inf2"}));
+  EXPECT_NE(names({"pjrt"}), names({"inf2"}));
 }
 
 TEST(Segmented, EverySegmentIsCounted) {

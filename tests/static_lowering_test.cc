@@ -254,6 +254,25 @@ TEST_P(StepTest, UnusedRowsDisturbNobody) {
   expect_same(static_module(GetParam(), 2, 3));
 }
 
+// A device may fault where the interpreter clamps what is read and skips what is written.
+TEST_P(StepTest, IndicesOutsideOfATableAreThoseOfItsEnds) {
+  make({0, 1, 2}, kBeams, kBeams);
+  const Module exact = static_module(GetParam(), kSlots, kBeams);
+  std::map<std::string, Tensor> outside = bound(exact, padded_), ends = outside;
+  const auto set = [&](const char* name, int32_t below, int32_t last) {
+    std::vector<int32_t> far = padded_.at(name), near = far;
+    far[0] = below, near[0] = 0, far[1] = last + 1, near[1] = last;
+    outside[name] = column(far), ends[name] = column(near);
+  };
+  set("cache_index", -1, static_cast<int32_t>(kCacheRows) - 1);
+  set("tokens", -7, 1110);
+  set("positions", -1, static_cast<int32_t>(kPositions) - 1);
+  const auto actual = run(exact, outside), expected = run(exact, ends);
+  for (const auto& [name, tensor] : expected) {
+    EXPECT_TRUE(test::same_bytes(tensor, actual.at(name))) << name;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Phases, StepTest, testing::Values("prefill", "decode", "logits"),
                          [](const auto& info) { return info.param; });
 
@@ -277,6 +296,17 @@ TEST(StaticLowering, LeavesWhatTheContractNamesAndNothingElse) {
         }
       }
     }
+  }
+}
+
+TEST(StaticLowering, OnlyWeightsThatAModuleReadsAreMade) {
+  for (const std::string phase : {"encode", "prefill", "decode", "logits"}) {
+    const Module module = static_module(phase, 2, 4);
+    std::map<std::string, Tensor> unread = module.weights;
+    for (const Node& node : module.graph.nodes()) {
+      if (node.op == Op::weight) unread.erase(node.attrs.name);
+    }
+    EXPECT_TRUE(unread.empty()) << phase << ": " << unread.begin()->first;
   }
 }
 
@@ -333,6 +363,29 @@ Tensor best(const Module& module, const std::map<std::string, Tensor>& inputs) {
   bindings.weight = [&](const std::string& name) { return module.weights.at(name); };
   bindings.counts.at[static_cast<size_t>(Count::candidates)] = 7;
   return interpret(module.graph, std::move(bindings)).at("ids");
+}
+
+// The best rows of every hidden state all stand from row `first` on: multiples of one, up and down.
+Module crowded(Module module, int64_t first) {
+  Tensor& table = module.weights.at("model.shared.weight");
+  std::vector<float> values = floats(table);
+  for (int64_t i = 0; i < 16; ++i) {
+    const float scale = static_cast<float>(50 + i) * (i % 2 == 0 ? 1.0F : -1.0F);
+    for (int64_t j = 0; j < 24; ++j) {
+      values[static_cast<size_t>((first + i) * 24 + j)] = scale * values[static_cast<size_t>(j)];
+    }
+  }
+  table = Tensor::of<float>(DType::f32, table.type.shape, values);
+  return module;
+}
+
+TEST(StaticLowering, TheBestOfWideRowsMayAllStandInOnePart) {
+  const std::map<std::string, Tensor> inputs = two_rows();
+  const StaticShape shape{1, 1, 8, DType::f32, false};
+  for (const int64_t first : {20, 20000, 39980}) {
+    const Tensor expected = best(crowded(wide(40000, {}), first), inputs);
+    EXPECT_TRUE(test::same_bytes(expected, best(crowded(wide(40000, shape), first), inputs)));
+  }
 }
 
 TEST(StaticLowering, TheBestOfWideRowsAreFoundInTwoStagesAmongEqualsTheLowestIds) {

@@ -63,6 +63,9 @@ class Device {
   virtual std::unique_ptr<Executable> load(std::string_view artifact,
                                            const WeightSource& weights) = 0;
   virtual std::string description() const = 0;  // "cpu (avx512, 2 threads)"
+  virtual int replicas() const { return 1; }    // like this one, itself among them
+  // A state that the device itself keeps, as it is now; nothing where callers bind the states.
+  virtual Tensor state(const std::string& /*name*/) { return {}; }
 };
 
 // What a target's own compiler made of a module, by the module's name.
@@ -71,6 +74,7 @@ using ProgramSource = std::function<std::span<const std::byte>(const std::string
 struct DeviceOptions {
   int threads = 0;              // 0: available_threads()
   std::string library = {};     // of pjrt: the plugin's path; of Neuron: libnrt's, or ""
+  int core = 0;                 // of Neuron: which replica
   bool emulated = false;        // of Neuron: the stand-in beside the program
   ProgramSource programs = {};  // of Neuron: the NEFFs
 };

@@ -9,7 +9,7 @@ namespace ng {
 namespace {
 
 constexpr int64_t kMaxVocabulary = 4'000'000;
-constexpr size_t kMaxFiles = 20'000, kMaxTensors = 100'000, kMaxRank = 4;
+constexpr size_t kMaxFiles = 20'000, kMaxTensors = 100'000, kMaxRank = 4, kMaxTargets = 16;
 constexpr uint64_t kMaxBytes = uint64_t{1} << 48;
 
 const Json& object_at(const Json& parent, const char* key, std::string_view what) {
@@ -53,10 +53,10 @@ bool lies_in(std::string_view name, std::string_view folder, std::string_view en
 
 // A name in the files table leads to a file of the bundle and nowhere else.
 void check_file_name(const std::string& name, std::string_view what) {
-  constexpr std::string_view kModule = "abcdefghijklmnopqrstuvwxyz0123456789-.";
-  const bool good = lies_in(name, "graphs/", ".txt", kModule) ||
-                    lies_in(name, "hlo/", ".pb", kModule) ||
-                    lies_in(name, "neff/", ".neff", kModule) || name == kTokenizerName;
+  constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789-.";
+  const bool good = lies_in(name, "graphs/", ".txt", kLetters) ||
+                    lies_in(name, "hlo/", ".pb", kLetters) ||
+                    lies_in(name, "neff/", ".neff", kLetters) || name == kTokenizerName;
   check(good, "{}: '{}' is no name of a file in a bundle", what, shown(name));
 }
 
@@ -118,7 +118,13 @@ void Bundle::read_manifest() {
 
 void Bundle::read_facts() {
   const std::string what = where(kManifestName);
-  target_ = text_at(manifest_, "target", what);
+  const auto targets = manifest_.find("targets");
+  check(targets != manifest_.end() && targets->is_array() && !targets->empty() &&
+            targets->size() <= kMaxTargets,
+        "{}: \"targets\" must hold 1 to {} names", what, kMaxTargets);
+  for (const Json& name : *targets) {
+    targets_.insert(text_at(Json{{"targets", name}}, "targets", what));
+  }
   licence_ = text_at(manifest_, "licence", what);
   dtype_ = dtype_at(manifest_, what);
   object_at(manifest_, "config", what);
@@ -141,7 +147,7 @@ void Bundle::read_facts() {
   }
 }
 
-// "modules" and their "sizes" are there where the target is static.
+// "modules" and their "sizes" are there where a target is static; all of those share them.
 void Bundle::read_modules() {
   constexpr int64_t kMost = int64_t{1} << 24;
   constexpr size_t kMostModules = 10'000;
@@ -153,7 +159,7 @@ void Bundle::read_modules() {
   }
   check(sizes_.slots > 0 && sizes_.beams > 0 && sizes_.source > 0 && sizes_.target > 0 &&
             sizes_.slots <= kMost / sizes_.beams / sizes_.target &&
-            sizes_.vocabulary == facts_.vocabulary,
+            sizes_.vocabulary == facts_.vocabulary && sizes_.reorder <= 1,
         "{}: its \"sizes\" do not fit each other", what);
   const Json& modules = manifest_.at("modules");
   check(modules.is_array() && modules.size() <= kMostModules,
@@ -242,21 +248,28 @@ std::string_view Bundle::file(const std::string& name) const {
   return text_of(*found->second);
 }
 
-std::string_view Bundle::module(const std::string& name) const { return file(module_file(name)); }
+std::string Bundle::Module::file() const { return cpu ? graph_file(name) : module_file(name); }
 
-bool Bundle::has_program(const std::string& module) const {
-  return files_.contains(program_file(module));
+std::string Bundle::file_of(const std::string& name, const std::string& target) const {
+  std::string own = own_file(name, target);
+  return has_file(own) ? own : name;
 }
 
-std::string_view Bundle::program(const std::string& module) const {
-  return file(program_file(module));
+std::string_view Bundle::artifact(std::string_view phase, const std::string& target) const {
+  return file(file_of(graph_file(phase), target));
 }
 
-std::string_view Bundle::artifact(const std::string& phase) const {
-  return file(graph_file(phase));
+std::string_view Bundle::module(const std::string& name, const std::string& target) const {
+  return file(file_of(module_file(name), target));
 }
 
-std::string_view Bundle::tokenizer_bytes() const { return file(std::string(kTokenizerName)); }
+bool Bundle::has_program(const std::string& module, const std::string& target) const {
+  return has_file(file_of(program_file(module), target));
+}
+
+std::string_view Bundle::program(const std::string& module, const std::string& target) const {
+  return file(file_of(program_file(module), target));
+}
 
 Tensor Bundle::weight(const std::string& name) const {
   const auto found = weights_.find(name);

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,7 +18,7 @@
 
 namespace ng {
 
-inline constexpr int64_t kBundleVersion = 2;
+inline constexpr int64_t kBundleVersion = 3;
 inline constexpr std::string_view kTokenizerName = "tokenizer/tokenizer.bin";
 
 // A directory with a manifest.json and a weights.bin, or the evident rest of one (manifest.sha256,
@@ -49,7 +50,8 @@ class Bundle {
     std::string name, phase;
     int64_t sentences = 0, rows = 0;
     std::string part_of;  // the whole one, perhaps itself
-    bool cpu = false;     // a graph (artifact) for the CPU
+    bool cpu = false;     // a graph for the CPU, not HLO
+    std::string file() const;
   };
 
   // Checks the version, the manifest's hash, every file's size and the hash of all but the weights.
@@ -62,21 +64,28 @@ class Bundle {
   const Json& config() const { return manifest_.at("config"); }
   const Json& generation_config() const { return manifest_.at("generation_config"); }  // or null
   const Facts& facts() const { return facts_; }
-  const std::string& target() const { return target_; }
+  const std::set<std::string>& targets() const { return targets_; }
   const std::string& licence() const { return licence_; }
   DType dtype() const { return dtype_; }  // of the matrices
 
-  // The graph of a phase (no modules) or of a segment on the CPU. Unknown: User.
-  std::string_view artifact(const std::string& phase) const;
-  // Of a static target: for what sizes its modules are, which there are, and a module's HLO.
+  // Of the static targets: for what sizes their modules are, and which there are.
   const StaticSizes& sizes() const { return sizes_; }
   const std::vector<Module>& modules() const { return modules_; }
-  std::string_view module(const std::string& name) const;
-  // What the target's own compiler made of a module, where it was compiled.
-  bool has_program(const std::string& module) const;
-  std::string_view program(const std::string& module) const;
-  bool has_tokenizer() const { return files_.contains(std::string(kTokenizerName)); }
-  std::string_view tokenizer_bytes() const;
+
+  // Where a target's graph, module or program (format.h: graph_file() and so on) lies: its own file
+  // if there is one, else `name`.
+  std::string file_of(const std::string& name, const std::string& target) const;
+  bool has_file(const std::string& name) const { return files_.contains(name); }
+  std::string_view file(const std::string& name) const;  // unknown: User
+  // Of a target whose memory follows the request: the phase's graph. Of a static one: the graph of
+  // a segment on the CPU, a module's HLO, and what the target's own compiler made of it, where it
+  // was compiled.
+  std::string_view artifact(std::string_view phase, const std::string& target) const;
+  std::string_view module(const std::string& name, const std::string& target) const;
+  bool has_program(const std::string& module, const std::string& target) const;
+  std::string_view program(const std::string& module, const std::string& target) const;
+  bool has_tokenizer() const { return has_file(std::string(kTokenizerName)); }
+  std::string_view tokenizer_bytes() const { return file(std::string(kTokenizerName)); }
 
   const std::map<std::string, StoredWeight>& weights() const { return weights_; }
   Tensor weight(const std::string& name) const;  // a view of the mapping; unknown: User
@@ -94,11 +103,11 @@ class Bundle {
   void open_files();
   void read_weight(const std::string& name, const Json& row);
   void check_layout() const;
-  std::string_view file(const std::string& name) const;
   std::string where(std::string_view name) const { return (path_ / name).string(); }
 
   Path path_;
-  std::string identity_, target_, licence_;
+  std::string identity_, licence_;
+  std::set<std::string> targets_;
   DType dtype_ = DType::f32;
   Json manifest_;
   Facts facts_;
@@ -116,6 +125,9 @@ class BundleWriter {
   BundleWriter(const Path& target, bool replace);
 
   void add_file(const std::string& name, std::string_view bytes);  // "graphs/decode.txt"
+  // A target's file of that name. The first target's takes the name, and stands for those of others
+  // with the same bytes; other bytes get a file of their own.
+  void add_file_of(const std::string& target, const std::string& name, std::string_view bytes);
   void begin_tensor(const std::string& name, const Type& type);
   void write(std::span<const std::byte> bytes);  // of that tensor, in row-major order
   // `manifest` is all but what this class knows: schema, version and the tables.

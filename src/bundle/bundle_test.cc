@@ -21,7 +21,7 @@ Json facts() {
           {"generation_config", nullptr},
           {"dtype", "f32"},
           {"licence", "none"},
-          {"target", "cpu"},
+          {"targets", {"cpu", "pjrt"}},
           {"model",
            {{"family", "m2m_100"},
             {"vocabulary", 9},
@@ -76,7 +76,7 @@ struct Small : TemporaryDirectory {
 TEST(Bundle, GivesBackWhatWasWritten) {
   const Small small;
   const Bundle bundle = Bundle::open(small.bundle);
-  EXPECT_EQ(bundle.artifact("encode"), "graph encode\n");
+  EXPECT_EQ(bundle.artifact("encode", "cpu"), "graph encode\n");
   EXPECT_TRUE(bundle.has_tokenizer());
   EXPECT_EQ(bundle.tokenizer_bytes(), std::string_view("a\0b", 3));
   EXPECT_EQ(bundle.facts().eos, (std::vector<int64_t>{2, 3}));
@@ -90,7 +90,30 @@ TEST(Bundle, GivesBackWhatWasWritten) {
   Progress quiet(true);
   bundle.check_weights(quiet);
   EXPECT_THAT(refusal([&] { bundle.weight("b"); }), HasSubstr("no tensor 'b'"));
-  EXPECT_THAT(refusal([&] { bundle.artifact("decode"); }), HasSubstr("no graphs/decode.txt"));
+  EXPECT_THAT(refusal([&] { bundle.artifact("decode", "cpu"); }),
+              HasSubstr("no graphs/decode.txt"));
+}
+
+// Four targets' files: b is the first, c has its bytes, the others have their own.
+TEST(Bundle, AFileIsATargetsOwnOnlyWhereItsBytesDiffer) {
+  const TemporaryDirectory folder;
+  BundleWriter writer(folder.path / "bundle", false);
+  for (const auto& [target, bytes] : {std::pair("b", "1"), {"a", "2"}, {"c", "1"}, {"d", "2"}}) {
+    writer.add_file_of(target, "graphs/encode.txt", bytes);
+    writer.add_file_of(target, "hlo/x-b1.pb", bytes);
+  }
+  writer.commit(facts());
+  const Bundle bundle = Bundle::open(folder.path / "bundle");
+  std::string names;
+  for (const auto& [name, row] : bundle.manifest().at("files").items()) names += name + " ";
+  EXPECT_EQ(names,
+            "graphs/encode.a.txt graphs/encode.d.txt graphs/encode.txt "
+            "hlo/x-b1.a.pb hlo/x-b1.d.pb hlo/x-b1.pb ");
+  for (const auto& [target, bytes] : {std::pair("b", "1"), {"a", "2"}, {"c", "1"}, {"d", "2"}}) {
+    EXPECT_EQ(bundle.artifact("encode", target), bytes) << target;
+    EXPECT_EQ(bundle.module("x-b1", target), bytes) << target;
+    EXPECT_FALSE(bundle.has_program("x-b1", target));
+  }
 }
 
 TEST(Bundle, TensorsOutliveTheBundle) {
@@ -109,7 +132,7 @@ TEST(Bundle, OpensInSpiteOfFilesOutsideTheIdentity) {
 TEST(Bundle, OfAnotherVersionSaysWhatToDo) {
   const Small small;
   EXPECT_THAT(small.refused([](Json& m) { m["version"] = 1; }),
-              HasSubstr("version 1, this neuroglot reads version 2: compile the checkpoint again"));
+              HasSubstr("version 1, this neuroglot reads version 3: compile the checkpoint again"));
   EXPECT_THAT(small.refused([](Json& m) { m["schema"] = "other"; }), HasSubstr("not the manifest"));
 }
 
@@ -179,10 +202,13 @@ TEST(Bundle, BelievesNothingInTheManifest) {
     EXPECT_THAT(small.refused([&](Json& m) { m["files"][name] = m["files"]["graphs/encode.txt"]; }),
                 HasSubstr("is no name of a file"));
   }
-  for (const char* key : {"config", "generation_config", "dtype", "licence", "target", "model",
+  for (const char* key : {"config", "generation_config", "dtype", "licence", "targets", "model",
                           "files", "tensors", "weights"}) {
     EXPECT_THAT(small.refused([&](Json& m) { m.erase(key); }), HasSubstr(key));
     EXPECT_THAT(small.refused([&](Json& m) { m[key] = Json::array(); }), HasSubstr(key));
+  }
+  for (const Json& targets : {Json({""}), Json({"cpu", 1}), Json(std::vector<Json>(17, "cpu"))}) {
+    EXPECT_THAT(small.refused([&](Json& m) { m["targets"] = targets; }), HasSubstr("\"targets\""));
   }
   EXPECT_THAT(small.refused([](Json& m) { m["model"]["pad"] = 9; }), HasSubstr("\"pad\""));
   EXPECT_THAT(small.refused([](Json& m) { m["model"]["eos"] = Json::array(); }),

@@ -28,6 +28,13 @@ void BundleWriter::add_file(const std::string& name, std::string_view bytes) {
   files_[name] = {{"bytes", bytes.size()}, {"sha256", writer.close()}};
 }
 
+void BundleWriter::add_file_of(const std::string& target, const std::string& name,
+                               std::string_view bytes) {
+  const auto first = files_.find(name);
+  if (first == files_.end()) return add_file(name, bytes);
+  if (first->at("sha256") != sha256(bytes)) add_file(own_file(name, target), bytes);
+}
+
 void BundleWriter::begin_tensor(const std::string& name, const Type& type) {
   end_tensor();
   NG_CHECK(!tensors_.contains(name), "tensor {} is written twice", name);

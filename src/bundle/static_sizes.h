@@ -15,11 +15,14 @@ struct StaticSizes {
   int64_t target = 0;                 // positions that a row may read: the longest output
   int64_t candidates = 0;             // k of a step; 0: the host finds them in whole rows
   int64_t vocabulary = 0, width = 0;  // of the logits, of the hidden states
+  int64_t reorder = 0;                // 1: beams are put in order before a step; 0: histories
   bool operator==(const StaticSizes&) const = default;
 
-  // One more than the beams of every slot can fill: what unused rows write to.
-  int64_t cache_rows() const { return slots * beams * target + 1; }
-  int32_t sink() const { return static_cast<int32_t>(cache_rows() - 1); }
+  // One row more than the beams of every slot can fill, or one region of `target` rows: what unused
+  // rows write to.
+  int64_t regions() const { return slots * beams + 1; }
+  int64_t cache_rows() const { return slots * beams * target + (reorder != 0 ? target : 1); }
+  int32_t sink() const { return static_cast<int32_t>(slots * beams * target); }
 };
 
 // How the manifest names them.
@@ -31,6 +34,7 @@ inline constexpr std::pair<const char*, int64_t StaticSizes::*> kStaticFields[] 
     {"target", &StaticSizes::target},
     {"candidates", &StaticSizes::candidates},
     {"vocabulary", &StaticSizes::vocabulary},
-    {"width", &StaticSizes::width}};
+    {"width", &StaticSizes::width},
+    {"reorder", &StaticSizes::reorder}};
 
 }  // namespace ng

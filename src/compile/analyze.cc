@@ -12,8 +12,6 @@
 namespace ng {
 namespace {
 
-constexpr int64_t kRuntimeBytes = int64_t{96} * 1000 * 1000;
-
 std::string types_of(const std::vector<Type>& types) {
   std::vector<std::string> texts;
   for (const Type& type : types) texts.push_back(to_string(type));
@@ -54,14 +52,12 @@ class Analyzer {
  private:
   void add_support(const ModuleSegment& segment, ModuleAnalysis& module);
   void add_fallback(const Fallback& found, const std::string& module);
-  void add_module(const ModuleSegment& segment);
   void add_composites(const PlannedModule& plan);
-  void add_memory(const Graph& graph, const ModuleCost& cost);
+  void add_module(const ModuleSegment& segment, const ModuleSegment& with_histories);
 
   const Model& model_;
   const StaticOptions& options_;
   Analysis all_;
-  std::map<std::string, int64_t> weights_, states_;  // name → bytes
   std::vector<CompileJob> jobs_;
 };
 
@@ -91,15 +87,6 @@ void Analyzer::add_support(const ModuleSegment& segment, ModuleAnalysis& module)
   }
 }
 
-void Analyzer::add_memory(const Graph& graph, const ModuleCost& cost) {
-  for (const Node& node : graph.nodes()) {
-    if (node.op == Op::weight) weights_[node.attrs.name] = byte_count(node.types[0]);
-    if (is_state(node)) states_[node.attrs.name] = byte_count(node.types[0]);
-  }
-  all_.temporary_bytes = std::max(all_.temporary_bytes, cost.temporary_bytes);
-  all_.io_bytes = std::max(all_.io_bytes, cost.io_bytes);
-}
-
 void Analyzer::add_composites(const PlannedModule& plan) {
   const Graph phase = phase_of(model_, plan, options_);
   const std::vector<bool> live = live_nodes(phase);
@@ -109,20 +96,21 @@ void Analyzer::add_composites(const PlannedModule& plan) {
   }
 }
 
-void Analyzer::add_module(const ModuleSegment& segment) {
+void Analyzer::add_module(const ModuleSegment& segment, const ModuleSegment& with_histories) {
   const PlannedModule& plan = segment.plan;
   const Graph& graph = segment.lowered;
   ModuleAnalysis module;
   module.plan = plan;
   module.cost = cost_of(graph);
   const bool steps = plan.phase == "decode" || plan.phase == "logits";
-  if (!steps) module.cost.past = {};  // a prefill follows no choice of beams
+  module.cost.past = {};  // a prefill follows no choice of beams
+  if (steps) module.cost.past = cost_of(with_histories.lowered).past;
   add_support(segment, module);
   if (segment.cpu) {
     all_.on_cpu.push_back(segment);
     return;
   }
-  add_memory(graph, module.cost);
+  all_.memory.add(graph, module.cost);
   const NeuronTarget& target = *all_.target;
   module.hbm_seconds =
       static_cast<double>(module.cost.read_bytes) / target.share(target.hbm_bytes_per_second);
@@ -134,11 +122,14 @@ void Analyzer::add_module(const ModuleSegment& segment) {
 }
 
 Analysis Analyzer::run() {
+  const std::set<std::string> target = {std::string(all_.target->name)};
   for (const PlannedModule& plan : plan_modules(options_)) add_composites(plan);
-  for (const auto& segment : segment_modules(model_, options_, all_.target->name))
-    add_module(segment);
-  for (const auto& [name, bytes] : weights_) all_.weight_bytes += bytes;
-  for (const auto& [name, bytes] : states_) all_.state_bytes += bytes;
+  StaticOptions histories = options_;
+  histories.reorder = false;
+  const auto segments = segment_modules(model_, options_, target);
+  const auto past = options_.reorder ? segment_modules(model_, histories, target) : segments;
+  NG_CHECK(past.size() == segments.size(), "{} segments with histories", past.size());
+  for (size_t i = 0; i < segments.size(); ++i) add_module(segments[i], past[i]);
   all_.compilation = estimate_compilation(jobs_, 1);
   return std::move(all_);
 }
@@ -171,14 +162,11 @@ Json json_of(const ModuleAnalysis& module) {
 Json memory_of(const Analysis& analysis) {
   const NeuronTarget& target = *analysis.target;
   const auto hbm = static_cast<int64_t>(target.share(target.hbm_bytes));
-  return {{"weight_bytes", analysis.weight_bytes},
-          {"state_bytes", analysis.state_bytes},
-          {"io_bytes", analysis.io_bytes},
-          {"temporary_bytes", analysis.temporary_bytes},
-          {"runtime_bytes", kRuntimeBytes},
-          {"core_bytes", analysis.core_bytes()},
-          {"hbm_bytes_per_core", hbm},
-          {"fits", analysis.core_bytes() <= hbm}};
+  const DeviceMemory& memory = analysis.memory;
+  return {{"weight_bytes", memory.weight_bytes}, {"state_bytes", memory.state_bytes},
+          {"io_bytes", memory.io_bytes},         {"temporary_bytes", memory.temporary_bytes},
+          {"runtime_bytes", kRuntimeBytes},      {"core_bytes", memory.core_bytes()},
+          {"hbm_bytes_per_core", hbm},           {"fits", memory.core_bytes() <= hbm}};
 }
 
 }  // namespace
@@ -194,10 +182,6 @@ double Analysis::support_percentage() const {
   return taken + refused == 0
              ? 100.0
              : 100.0 * static_cast<double>(taken) / static_cast<double>(taken + refused);
-}
-
-int64_t Analysis::core_bytes() const {
-  return weight_bytes + state_bytes + temporary_bytes + io_bytes + kRuntimeBytes;
 }
 
 Analysis analyze(const Model& model, const StaticOptions& options, const NeuronTarget& target) {

@@ -36,15 +36,10 @@ struct Analysis {
   std::vector<Fallback> fallbacks;            // by kind, reason and call
   std::vector<ModuleAnalysis> modules;        // what the device runs
   std::vector<ModuleSegment> on_cpu;          // and what runs between
-  // All modules on one core: weights and caches once, since modules share them; of temporaries and
-  // inputs the most that one module needs, since one runs at a time.
-  int64_t weight_bytes = 0, state_bytes = 0, temporary_bytes = 0, io_bytes = 0;
-  CompileEstimate compilation;  // a module at a time
+  DeviceMemory memory;                        // of all that the device runs
+  CompileEstimate compilation;                // a module at a time
 
   double support_percentage() const;  // of nodes
-  // With what the runtime takes (SDK 2.32: 96 MB of microcode a core); the modules' instructions,
-  // whose size only the compiler knows, left out.
-  int64_t core_bytes() const;
 };
 
 // Needs no weights: of a model from describe_model, too.

@@ -77,9 +77,9 @@ TEST(Analyze, SharesWeightsAndCachesBetweenModules) {
   options.source_lengths = {3, 4};
   const Analysis two = analysis_of(tiny_config(), options);
   EXPECT_EQ(two.modules.size(), one.modules.size() + 1);
-  EXPECT_EQ(two.weight_bytes, one.weight_bytes);
-  EXPECT_EQ(two.state_bytes, one.state_bytes);
-  EXPECT_EQ(two.temporary_bytes, one.temporary_bytes);
+  EXPECT_EQ(two.memory.weight_bytes, one.memory.weight_bytes);
+  EXPECT_EQ(two.memory.state_bytes, one.memory.state_bytes);
+  EXPECT_EQ(two.memory.temporary_bytes, one.memory.temporary_bytes);
   EXPECT_GT(two.compilation.minutes, one.compilation.minutes);
 }
 
@@ -91,7 +91,7 @@ TEST(Analyze, AgreesWithTheArithmeticOfTheLargestModel) {
   options.dtype = DType::bf16;
   const Analysis analysis = analysis_of(nllb(2048, 24), options);
   EXPECT_EQ(analysis.support_percentage(), 100.0);
-  EXPECT_NEAR(static_cast<double>(analysis.weight_bytes), 6.7e9, 0.05e9);
+  EXPECT_NEAR(static_cast<double>(analysis.memory.weight_bytes), 6.7e9, 0.05e9);
   const ModuleAnalysis& step = module_of(analysis, "decode-b1-s128-t256");
   constexpr int64_t kToken = 196608;  // keys and values of 24 layers
   EXPECT_EQ(step.cost.state_bytes, kToken * ((4 * 256 + 1) + 128));

@@ -1,5 +1,7 @@
 #include "compile/cache.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "bundle/bundle.h"
 #include "compile/source_hashes.h"
@@ -17,11 +19,14 @@ std::string key_of(const std::map<std::string, std::string>& hashes,
   Json key = {{"build", kBuildId},
               {"dtype", name(options.dtype)},
               {"sources", hashes},
-              {"target", options.target}};
+              {"targets", options.targets}};
   const StaticOptions& modules = options.modules;
-  if (find_backend(options.target).target.fixed) {
+  if (std::any_of(options.targets.begin(), options.targets.end(),
+                  [](const std::string& target) { return find_backend(target).target.fixed; })) {
     key["modules"] = {modules.batches,       modules.source_lengths,    modules.beams,
-                      modules.target_length, modules.device_candidates, modules.with_logits};
+                      modules.target_length, modules.device_candidates, modules.with_logits,
+                      modules.reorder};
+    if (!modules.cpu_ops.empty()) key["cpu_ops"] = modules.cpu_ops;
   }
   return sha256(key.dump());
 }

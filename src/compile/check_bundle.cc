@@ -36,9 +36,10 @@ void check_facts(const Graph& graph, const Bundle::Facts& facts, std::string_vie
   }
 }
 
-Graph checked_graph(const Bundle& bundle, const std::string& phase) {
-  const std::string what = (bundle.path() / graph_file(phase)).string();
-  Graph graph = parse_graph(bundle.artifact(phase), what);
+Graph checked_graph(const Bundle& bundle, std::string_view phase, const std::string& target) {
+  const std::string file = bundle.file_of(graph_file(phase), target);
+  const std::string what = (bundle.path() / file).string();
+  Graph graph = parse_graph(bundle.file(file), what);
   check(graph.name == phase, "{}: holds the graph '{}'", what, shown(graph.name));
   check_facts(graph, bundle.facts(), what);
   return graph;
@@ -55,11 +56,14 @@ void check_weight_types(const Bundle& bundle, const Graph& graph, const std::str
 }
 
 // Modules say what the manifest says of them.
-void check_modules(const Bundle& bundle) {
+void check_modules(const Bundle& bundle, const std::string& target) {
+  check(!bundle.modules().empty(), "{}: has no modules for {}", bundle.path().string(),
+        shown(target));
   for (const Bundle::Module& module : bundle.modules()) {
-    const std::string what = (bundle.path() / module_file(module.name)).string();
-    const Graph graph = module.cpu ? checked_graph(bundle, module.name)
-                                   : import_hlo(bundle.module(module.name), what);
+    const std::string file = bundle.file_of(module.file(), target);
+    const std::string what = (bundle.path() / file).string();
+    const Graph graph = module.cpu ? checked_graph(bundle, module.name, target)
+                                   : import_hlo(bundle.file(file), what);
     check_weight_types(bundle, graph, what);
     check_facts(graph, bundle.facts(), what);
     const auto tokens = graph.find_input("tokens");
@@ -68,14 +72,13 @@ void check_modules(const Bundle& bundle) {
           "{}: does not take {} tokens, as {} says", what, wanted.size(0), kManifestName);
     check(graph.name == module.name, "{}: holds the module '{}'", what, shown(graph.name));
   }
-  check_neffs(bundle);
 }
 
-void check_graphs(const Bundle& bundle) {
+void check_graphs(const Bundle& bundle, const std::string& target) {
   std::set<std::string> states;
   for (const std::string_view phase : kPhases) {
-    const std::string what = fmt::format("{}/graphs/{}.txt", bundle.path().string(), phase);
-    const Graph graph = checked_graph(bundle, std::string(phase));
+    const std::string what = (bundle.path() / graph_file(phase)).string();
+    const Graph graph = checked_graph(bundle, phase, target);
     std::vector<Port> inputs, outputs;
     for (const Named& in : graph.inputs()) inputs.push_back({in.name, graph.type(in.value)});
     for (const Named& out : graph.outputs) {
@@ -90,14 +93,19 @@ void check_graphs(const Bundle& bundle) {
 
 }  // namespace
 
-std::string checked_artifact(const Bundle& bundle, const std::string& phase) {
-  checked_graph(bundle, phase);
-  return std::string(bundle.artifact(phase));
+std::string checked_artifact(const Bundle& bundle, std::string_view phase,
+                             const std::string& target) {
+  checked_graph(bundle, phase, target);
+  return std::string(bundle.artifact(phase, target));
 }
 
 void check_bundle(const Path& path, Progress& progress) {
   const Bundle bundle = Bundle::open(path);
-  bundle.modules().empty() ? check_graphs(bundle) : check_modules(bundle);
+  for (const std::string& target : bundle.targets()) {
+    find_backend(target).target.fixed ? check_modules(bundle, target)
+                                      : check_graphs(bundle, target);
+  }
+  check_neffs(bundle);
   if (bundle.has_tokenizer()) {
     const Tokenizer tokenizer =
         Tokenizer::parse(bundle.tokenizer_bytes(), (path / kTokenizerName).string());

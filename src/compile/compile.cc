@@ -9,6 +9,7 @@
 #include "bundle/format.h"
 #include "compile/neuron_modules.h"
 #include "compile/prepare.h"
+#include "compile/replace_weights.h"
 #include "compile/segments.h"
 #include "ir/text.h"
 #include "passes/passes.h"
@@ -19,44 +20,69 @@ namespace ng {
 namespace {
 
 struct Lowered {
-  std::map<std::string, std::string> files;  // of the bundle, by name
-  Graph prepare{"prepare"};
-  std::vector<PlannedModule> device;  // of a static target: what the device runs
+  Artifacts artifacts;
+  Graph prepare{"prepare"};            // of all targets: each tensor once
+  std::vector<ModuleSegment> modules;  // of targets with fixed shapes
+  std::vector<PlannedModule> device;   // those that a device runs, and
+  DeviceMemory memory;                 // what they need
 };
 
 // A graph a phase, for any size of request.
-Lowered lower_phases(const Model& model, const CompileOptions& options, const Target& target) {
+void lower_phases(const Model& model, DType dtype, const Target& target, Lowered& lowered) {
   LoweringOptions lowering;
-  lowering.weight_dtype = options.dtype;
+  lowering.weight_dtype = dtype;
   lowering.fused = target.fused;
   lowering.packed = target.packed;
-  Lowered lowered;
   for (const std::string_view phase : kPhases) {
     const Split split = lower(model.build(phase, capacities(model)), lowering);
-    lowered.files[graph_file(phase)] = print(split.phase);
+    lowered.artifacts[std::string(target.name)][graph_file(phase)] = print(split.phase);
     merge_prepare(lowered.prepare, split.prepare);
   }
-  return lowered;
 }
 
-// Modules for the sizes that were asked for; what the CPU runs of them is told.
-Lowered lower_modules(const std::vector<ModuleSegment>& modules, HloDialect dialect,
-                      Progress& progress) {
-  Lowered lowered;
-  for (const ModuleSegment& module : modules) {
+// Modules for the sizes that were asked for; targets differ in the dialect. What the CPU runs of
+// them is told.
+void lower_modules(const std::vector<Target>& targets, Lowered& lowered, Progress& progress) {
+  for (const ModuleSegment& module : lowered.modules) {
     const Graph& graph = module.split.phase;
-    if (module.cpu) progress.say(describe(module));
-    lowered.files[module.cpu ? graph_file(graph.name) : module_file(graph.name)] =
-        module.cpu ? print(graph) : emit_hlo(graph, dialect);
+    for (const Target& target : targets) {
+      auto& files = lowered.artifacts[std::string(target.name)];
+      if (module.cpu) {
+        files[graph_file(graph.name)] = print(graph);
+      } else {
+        files[module_file(graph.name)] =
+            emit_hlo(graph, target.neuron ? HloDialect::neuron : HloDialect::xla);
+      }
+    }
     merge_prepare(lowered.prepare, module.split.prepare);
-    if (!module.cpu) lowered.device.push_back(module.plan);
+    if (module.cpu) {
+      progress.say(describe(module));
+      continue;
+    }
+    lowered.device.push_back(module.plan);
+    lowered.memory.add(graph, cost_of(graph));
   }
   check(!lowered.device.empty(), "nothing is left for the device: compile with --target cpu");
+}
+
+Lowered lower_all(const Model& model, const CompileOptions& options, const StaticOptions& modules,
+                  Progress& progress) {
+  Lowered lowered;
+  std::vector<Target> fixed;
+  std::set<std::string> names;
+  for (const std::string& name : options.targets) {
+    const Target& target = find_backend(name).target;
+    target.fixed ? fixed.push_back(target) : lower_phases(model, options.dtype, target, lowered);
+    if (target.fixed) names.insert(name);
+  }
+  if (fixed.empty()) return lowered;
+  lowered.modules = segment_modules(model, modules, names);
+  lower_modules(fixed, lowered, progress);
   return lowered;
 }
 
 void describe_modules(const StaticSizes& sizes, const std::vector<ModuleSegment>& modules,
-                      Json& manifest) {
+                      const std::set<std::string>& cpu_ops, Json& manifest) {
   for (const auto& [key, field] : kStaticFields) manifest["sizes"][key] = sizes.*field;
   manifest["modules"] = Json::array();
   for (const ModuleSegment& module : modules) {
@@ -69,6 +95,7 @@ void describe_modules(const StaticSizes& sizes, const std::vector<ModuleSegment>
     row["part_of"] = module.part_of;
     row["backend"] = module.cpu ? "cpu" : "device";
   }
+  if (!cpu_ops.empty()) manifest["cpu_ops"] = cpu_ops;
 }
 
 Json hashed_sources(const Checkpoint& checkpoint, const CompileOptions& options,
@@ -102,7 +129,7 @@ Json manifest_of(const Checkpoint& checkpoint, const Model& model, const Compile
   manifest["model"] = {{"family", model.family}, {"vocabulary", model.vocabulary},
                        {"pad", model.pad},       {"decoder_start", model.decoder_start},
                        {"eos", model.eos},       {"parameters", model.parameters}};
-  manifest["target"] = options.target;
+  manifest["targets"] = options.targets;
   return manifest;
 }
 
@@ -138,6 +165,14 @@ void warn_of_defaults(const Json& manifest, const Model& model, Progress& progre
   }
 }
 
+// From the last by name: of several Neuron targets, whose modules are equal, one is trn1 or trn2
+// and so comes before pjrt; the others share its files.
+void add_artifacts(const Artifacts& artifacts, BundleWriter& writer) {
+  for (auto of = artifacts.rbegin(); of != artifacts.rend(); ++of) {
+    for (const auto& [name, bytes] : of->second) writer.add_file_of(of->first, name, bytes);
+  }
+}
+
 // The nearest directory that exists, for what will be made at `path`.
 Path existing_parent(const Path& path) {
   Path parent = std::filesystem::absolute(path).parent_path();
@@ -159,7 +194,9 @@ uint64_t other_bytes(const Lowered& lowered, const Json& manifest, size_t tokeni
   constexpr uint64_t kManifestBase = 4096, kManifestRow = 320;
   uint64_t bytes = tokenizer_bytes + kManifestBase + manifest.dump(2).size();
   for (const Named& output : lowered.prepare.outputs) bytes += kManifestRow + output.name.size();
-  for (const auto& [phase, text] : lowered.files) bytes += text.size();
+  for (const auto& [target, files] : lowered.artifacts) {
+    for (const auto& [name, text] : files) bytes += kManifestRow + text.size();
+  }
   return bytes;
 }
 
@@ -169,6 +206,31 @@ StaticOptions module_options(const CompileOptions& options) {
   StaticOptions modules = checked(options.modules);
   modules.dtype = options.dtype;
   return modules;
+}
+
+CompileOptions options_of(const Bundle& bundle) {
+  CompileOptions options;
+  options.targets = bundle.targets();
+  options.dtype = bundle.dtype();
+  options.neuron.emit_only = true;
+  if (bundle.modules().empty()) return options;
+  StaticOptions& modules = options.modules;
+  modules = {{}, bundle.sizes().beams, {}, bundle.sizes().target};
+  modules.device_candidates = bundle.sizes().candidates > 0;
+  modules.reorder = bundle.sizes().reorder != 0;
+  for (const Bundle::Module& module : bundle.modules()) {
+    modules.with_logits = modules.with_logits || module.phase == "logits";
+    if (module.phase != "encode") continue;
+    modules.batches.push_back(module.sentences);
+    modules.source_lengths.push_back(module.rows);
+  }
+  const Json ops = bundle.manifest().value("cpu_ops", Json::array());
+  const auto is_text = [](const Json& op) { return op.is_string(); };
+  check(ops.is_array() && std::ranges::all_of(ops, is_text), "{}: \"cpu_ops\" is no list of names",
+        (bundle.path() / kManifestName).string());
+  modules.cpu_ops = ops.get<std::set<std::string>>();
+  modules = checked(modules);
+  return options;
 }
 
 Sizes capacities(const Model& model) {
@@ -213,22 +275,20 @@ void compile(const Checkpoint& checkpoint, const CompileOptions& options, const 
              Progress& progress) {
   BundleWriter writer(out, options.force);  // first: it refuses an `out` that exists
   const Model model = open_model(checkpoint);
-  const Target& target = find_backend(options.target).target;
-  const StaticOptions sizes = module_options(options);
-  const std::vector<ModuleSegment> modules =
-      target.fixed ? segment_modules(model, sizes, target.name) : std::vector<ModuleSegment>();
-  const Lowered lowered =
-      target.fixed
-          ? lower_modules(modules, target.neuron ? HloDialect::neuron : HloDialect::xla, progress)
-          : lower_phases(model, options, target);
+  const StaticOptions modules = module_options(options);
+  const Lowered lowered = lower_all(model, options, modules, progress);
   Json manifest = manifest_of(checkpoint, model, options);
-  if (target.fixed) describe_modules(static_sizes(model, sizes), modules, manifest);
+  if (!lowered.modules.empty()) {
+    describe_modules(static_sizes(model, modules), lowered.modules, modules.cpu_ops, manifest);
+  }
+  if (options.kept != nullptr) check_same(*options.kept, lowered.artifacts, manifest);
   warn_of_defaults(manifest, model, progress);
   const std::string tokenizer = tokenizer_of(checkpoint, model, progress);
   const uint64_t bytes = prepared_bytes(lowered.prepare);
-  const std::vector<CompiledModule> programs =
-      target.neuron ? compile_neffs(lowered.device, lowered.files, options, progress)
-                    : std::vector<CompiledModule>();
+  const Programs programs =
+      options.kept != nullptr
+          ? Programs()
+          : compile_neffs(lowered.device, lowered.artifacts, lowered.memory, options, progress);
   const uint64_t whole = bytes + other_bytes(lowered, manifest, tokenizer.size());
   if (options.make_room) options.make_room(whole);
   check_room(out, whole);
@@ -236,8 +296,9 @@ void compile(const Checkpoint& checkpoint, const CompileOptions& options, const 
   if (!tokenizer.empty()) writer.add_file(std::string(kTokenizerName), tokenizer);
   progress.say(fmt::format("licence: {}", manifest["licence"].get<std::string>()));
   manifest["sources"] = hashed_sources(checkpoint, options, progress);
-  for (const auto& [name, bytes_of_file] : lowered.files) writer.add_file(name, bytes_of_file);
-  add_neffs(programs, options.neuron, writer, manifest);
+  add_artifacts(lowered.artifacts, writer);
+  options.kept != nullptr ? keep_neffs(*options.kept, writer, manifest)
+                          : add_neffs(programs, options.neuron, writer, manifest);
   ThreadPool threads(options.threads > 0 ? options.threads : available_threads());
   progress.begin("writing weights", bytes);
   write_prepared(lowered.prepare, checkpoint_rows(checkpoint, model.weights), writer,

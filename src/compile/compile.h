@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 
 #include "base/progress.h"
@@ -21,9 +22,9 @@ struct NeuronOptions {
 };
 
 struct CompileOptions {
-  std::string target = "cpu";
-  StaticOptions modules;     // of a static target; its dtype is the one below
-  NeuronOptions neuron;      // of a Neuron target
+  std::set<std::string> targets = {"cpu"};
+  StaticOptions modules;     // of static targets; their dtype is the one below
+  NeuronOptions neuron;      // of Neuron targets
   DType dtype = DType::f32;  // f32 or bf16: of the matrices
   bool force = false;        // an existing bundle is replaced
   int threads = 0;           // 0: available_threads()
@@ -31,10 +32,19 @@ struct CompileOptions {
   std::map<std::string, std::string> known_hashes;
   // Called with the bytes that are about to be written, before they are.
   std::function<void(uint64_t bytes)> make_room;
+  // A bundle whose artifacts must be those that are made here, and whose NEFFs are kept
+  // (replace_weights.h).
+  const Bundle* kept = nullptr;
 };
+
+// What is made for each target: target → the file's name → its bytes.
+using Artifacts = std::map<std::string, std::map<std::string, std::string>>;
 
 // The modules that `options` ask for, checked, in the type that they ask for.
 StaticOptions module_options(const CompileOptions& options);
+
+// What a bundle was compiled with, as far as it decides tensors, graphs and modules; no NEFFs.
+CompileOptions options_of(const Bundle& bundle);
 
 // The capacities that bundles for targets with memory by request are made with (docs/bundle.md).
 Sizes capacities(const Model& model);
@@ -53,9 +63,11 @@ std::string licence(const Checkpoint& checkpoint);
 void compile(const Checkpoint& checkpoint, const CompileOptions& options, const Path& out,
              Progress& progress);
 
-// The graph text of a phase, once it is known to fit what the manifest says of the model: every id
-// of the vocabulary has a row in the embedding and a score, and padding is the same id. Else User.
-std::string checked_artifact(const Bundle& bundle, const std::string& phase);
+// A target's graph text of a phase, once it is known to fit what the manifest says of the model:
+// every id of the vocabulary has a row in the embedding and a score, and padding is the same id.
+// Else User.
+std::string checked_artifact(const Bundle& bundle, std::string_view phase,
+                             const std::string& target);
 
 // Opens the bundle and hashes every byte, parses every graph and the tokenizer, and finds every
 // weight that a graph names. User error: the first thing that is wrong, by name.

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "backends/xla/import_hlo.h"
 #include "bundle/bundle.h"
 #include "compile/tiny_for_test.h"
 #include "ir/text.h"
@@ -32,7 +33,7 @@ std::map<std::string, std::string> contents(const Path& directory) {
 
 CompileOptions small_modules() {
   CompileOptions options;
-  options.target = "pjrt";
+  options.targets = {"pjrt"};
   options.modules.batches = {2, 1};
   options.modules.source_lengths = {8, 4};
   options.modules.target_length = 6;
@@ -56,6 +57,90 @@ TEST(Compile, GivesATargetWithFixedShapesItsModulesAndTheirWeights) {
   EXPECT_EQ(contents(checkpoint.path / "bundle"), contents(checkpoint.path / "again"));
 }
 
+// What a target has in a bundle beside weights.
+std::map<std::string, std::string> parts_of(const Bundle& bundle, const std::string& target) {
+  std::map<std::string, std::string> parts;
+  if (!find_backend(target).target.fixed) {
+    for (const std::string_view phase : kPhases) {
+      parts[std::string(phase)] = bundle.artifact(phase, target);
+    }
+    return parts;
+  }
+  for (const Bundle::Module& module : bundle.modules()) {
+    parts[module.name] = bundle.module(module.name, target);
+  }
+  parts["sizes"] = bundle.manifest().at("sizes").dump() + bundle.manifest().at("modules").dump();
+  return parts;
+}
+
+class SeveralTargets : public testing::TestWithParam<std::set<std::string>> {};
+
+TEST_P(SeveralTargets, HaveInOneBundleWhatEachHasInOneOfItsOwn) {
+  const TinyCheckpoint checkpoint;
+  CompileOptions options = small_modules();
+  options.neuron.emit_only = true;
+  options.dtype = DType::bf16;
+  options.targets = GetParam();
+  const Bundle all = compiled(checkpoint.model, checkpoint.path / "all", options);
+  EXPECT_EQ(all.targets(), GetParam());
+  Progress quiet(true);
+  check_bundle(checkpoint.path / "all", quiet);
+  std::set<std::string> tensors;
+  for (const std::string& target : GetParam()) {
+    options.targets = {target};
+    const Bundle one = compiled(checkpoint.model, checkpoint.path / target, options);
+    EXPECT_EQ(parts_of(all, target), parts_of(one, target)) << target;
+    EXPECT_GE(parts_of(one, target).size(), 4U);
+    for (const auto& [name, stored] : one.weights()) {
+      EXPECT_EQ(all.weights().at(name).sha256, stored.sha256) << name;
+      tensors.insert(name);
+    }
+    for (const auto& [name, bytes] : contents(checkpoint.path / target)) {
+      EXPECT_EQ(name.find("." + target), std::string::npos) << "no name says the only target";
+    }
+  }
+  EXPECT_EQ(all.weights().size(), tensors.size()) << "each tensor once, and no other";
+}
+
+using Names = std::set<std::string>;
+INSTANTIATE_TEST_SUITE_P(
+    Compile, SeveralTargets,
+    testing::Values(Names{"cpu", "pjrt", "inf2"}, Names{"cpu", "reference"},
+                    Names{"inf2", "trn1", "trn2"}, Names{"pjrt", "trn1", "trn2"},
+                    Names{"cpu", "inf2", "pjrt", "reference", "trn1", "trn2"}));
+
+// Neuron's modules are the same for all its targets, and are kept once beside XLA's.
+TEST(Compile, KeepsModulesOfTheSameBytesOnce) {
+  const TinyCheckpoint checkpoint;
+  CompileOptions options = small_modules();
+  options.neuron.emit_only = true;
+  for (const Names& targets : {Names{"inf2", "pjrt", "trn1"}, Names{"pjrt", "trn1", "trn2"}}) {
+    options.targets = targets;
+    options.force = true;
+    const Bundle bundle = compiled(checkpoint.model, checkpoint.path / "bundle", options);
+    EXPECT_EQ(bundle.manifest().at("files").size(), 2 * bundle.modules().size());
+    for (const Bundle::Module& module : bundle.modules()) {
+      EXPECT_TRUE(bundle.has_file("hlo/" + module.name + ".pb"));
+      EXPECT_TRUE(bundle.has_file("hlo/" + module.name + ".pjrt.pb"));
+    }
+  }
+}
+
+TEST(Compile, CachesThatAreReorderedAreInTheManifestAndTheirModulesComeBackFromImport) {
+  const TinyCheckpoint checkpoint;
+  CompileOptions options = small_modules();
+  options.modules.reorder = true;
+  const Bundle bundle = compiled(checkpoint.model, checkpoint.path / "bundle", options);
+  EXPECT_EQ(bundle.manifest().at("sizes").at("reorder"), 1);
+  EXPECT_EQ(bundle.sizes().cache_rows(), (2 * 2 + 1) * 6);
+  for (const Bundle::Module& module : bundle.modules()) {
+    const Graph graph = import_hlo(bundle.module(module.name, *bundle.targets().begin()),
+                                   module.name);  // its own bytes again
+    EXPECT_EQ(graph.find_output("keys.0.next").has_value(), module.phase == "decode");
+    EXPECT_EQ(graph.find_output("keys.0").has_value(), module.phase == "prefill");
+  }
+}
+
 TEST(Compile, RefusesModulesOfImpossibleSizes) {
   const TinyCheckpoint checkpoint;
   const auto refused = [&](auto change) {
@@ -74,11 +159,11 @@ TEST(Compile, GivesEveryPhaseItsGraphAndItsWeights) {
   for (const char* target : {"cpu", "reference"}) {
     for (const DType dtype : {DType::f32, DType::bf16}) {
       CompileOptions options;
-      options.target = target;
+      options.targets = {target};
       options.dtype = dtype;
       options.force = true;
       const Bundle bundle = compiled(checkpoint.model, checkpoint.path / "bundle", options);
-      EXPECT_EQ(bundle.target(), target);
+      EXPECT_THAT(bundle.targets(), ElementsAre(target));
       EXPECT_EQ(bundle.dtype(), dtype);
       EXPECT_EQ(bundle.facts().vocabulary, 37);
       EXPECT_THAT(bundle.facts().eos, ElementsAre(2, 5));
@@ -86,7 +171,7 @@ TEST(Compile, GivesEveryPhaseItsGraphAndItsWeights) {
       EXPECT_EQ(bundle.config(), tiny_config());
       EXPECT_FALSE(bundle.has_tokenizer());
       for (const std::string_view phase : kPhases) {
-        const Graph graph = parse_graph(bundle.artifact(std::string(phase)), phase);
+        const Graph graph = parse_graph(bundle.artifact(phase, target), phase);
         EXPECT_EQ(graph.name, phase);
         for (const Node& node : graph.nodes()) {
           if (node.op == Op::weight) {
@@ -271,7 +356,8 @@ TEST(Compile, FactsThatAreNotTheGraphsAreFound) {
     const std::string text = changed.dump(2) + "\n";
     put_file(path / "manifest.json", text);
     put_file(path / "manifest.sha256", sha256(text) + "  manifest.json\n");
-    const std::string opened = refusal([&] { checked_artifact(Bundle::open(path), "decode"); });
+    const std::string opened =
+        refusal([&] { checked_artifact(Bundle::open(path), "decode", "cpu"); });
     Progress quiet(true);
     EXPECT_NE(refusal([&] { check_bundle(path, quiet); }), "");
     return opened;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "ir/replaced.h"
+
 namespace ng {
 namespace {
 
@@ -23,7 +25,7 @@ class Costs {
   ModuleCost run();
 
  private:
-  // The weight or state that a value looks at, whatever was written into it.
+  // The weight or state that a value looks at, whatever was written into it, in whatever order.
   std::optional<uint32_t> leaf_of(uint32_t at, const Node& node) const;
   void read(const Node& node);
   void gather(const Node& node, uint32_t leaf);
@@ -38,7 +40,9 @@ class Costs {
 
 std::optional<uint32_t> Costs::leaf_of(uint32_t at, const Node& node) const {
   if (node.op == Op::weight || is_state(node)) return at;
-  if (!is_view(node) && node.op != Op::transpose && node.op != Op::write_rows) return {};
+  const bool reordered = node.op == Op::gather_rows && node.types[0] == graph_.type(node.inputs[0]);
+  const bool looks = is_view(node) || node.op == Op::transpose || node.op == Op::write_rows;
+  if (!looks && !reordered) return {};
   const std::optional<uint32_t> leaf = leaves_[node.inputs[0].node];
   // A matrix lies as its product reads it; anything else that is turned is copied.
   const bool turned = node.op == Op::transpose && leaf && is_state(graph_.nodes()[*leaf]);
@@ -75,7 +79,9 @@ void Costs::add_interface() {
       (is_state(node) ? cost_.state_bytes : cost_.io_bytes) += bytes_of(node);
   }
   for (const Named& output : graph_.outputs) {
-    if (!graph_.find_input(output.name)) cost_.io_bytes += byte_count(graph_.type(output.value));
+    const int64_t bytes = byte_count(graph_.type(output.value));
+    if (graph_.find_input(output.name)) continue;
+    (is_next(output.name) ? cost_.state_bytes : cost_.io_bytes) += bytes;
   }
 }
 
@@ -110,7 +116,7 @@ ModuleCost Costs::run() {
     const Node& node = graph_.nodes()[at];
     leaves_[at] = leaf_of(at, node);
     if (is_leaf(node)) continue;
-    if (!leaves_[at] || node.op == Op::write_rows) read(node);
+    if (!leaves_[at] || node.op == Op::write_rows || node.op == Op::gather_rows) read(node);
     if (node.op == Op::dot) {
       cost_.flops += 2 * element_count(node.types[0].shape) * graph_.type(node.inputs[0]).size(-1);
     }
@@ -130,5 +136,24 @@ bool is_state(const Node& node) {
 }
 
 ModuleCost cost_of(const Graph& graph) { return Costs(graph).run(); }
+
+void DeviceMemory::add(const Graph& module, const ModuleCost& cost) {
+  for (const Node& node : module.nodes()) {
+    const bool state = is_state(node);
+    if (!state && node.op != Op::weight) continue;
+    if (!counted.emplace(state, node.attrs.name).second) continue;
+    (state ? state_bytes : weight_bytes) += bytes_of(node);
+  }
+  for (const Named& output : module.outputs) {  // a replaced state is there twice
+    if (!is_next(output.name) || !counted.emplace(true, output.name).second) continue;
+    state_bytes += byte_count(module.type(output.value));
+  }
+  temporary_bytes = std::max(temporary_bytes, cost.temporary_bytes);
+  io_bytes = std::max(io_bytes, cost.io_bytes);
+}
+
+int64_t DeviceMemory::core_bytes() const {
+  return weight_bytes + state_bytes + temporary_bytes + io_bytes + kRuntimeBytes;
+}
 
 }  // namespace ng

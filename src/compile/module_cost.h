@@ -2,6 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
+#include <string>
+#include <utility>
 
 #include "ir/graph.h"
 
@@ -16,6 +19,7 @@ namespace ng {
 // The copies of a gather are as many as the rows it takes: a row is `width` numbers for history,
 // and the whole past of a beam, one copy a row of the step, for reorder. A reorder needs the caches
 // twice, and none is needed with one beam.
+// Both are read off the graph of a module with histories.
 struct HistoryPrice {
   int64_t history_bytes = 0, reorder_bytes = 0;
   int64_t history_copies = 0, reorder_copies = 0;
@@ -25,7 +29,8 @@ struct HistoryPrice {
 struct ModuleCost {
   int64_t flops = 0;         // of matrix products: 2 for each multiplication and its addition
   int64_t weight_bytes = 0;  // of all weights it is bound to
-  int64_t state_bytes = 0;   // of the caches and memory that it reads or writes: inputs of floats
+  int64_t state_bytes = 0;   // of the caches and memory that it reads or writes: inputs of floats,
+                             // and once more those that it replaces
   int64_t io_bytes = 0;      // of other inputs, and of outputs that are no states
   // The most that is alive at once of what nodes give to each other, in graph order; constants,
   // broadcasts and reshaped values take nothing. The compiler fuses: it will need less.
@@ -40,5 +45,18 @@ struct ModuleCost {
 bool is_state(const Node& node);
 
 ModuleCost cost_of(const Graph& graph);
+
+// What modules need together on a core: weights and caches once, since modules share them; of
+// temporaries and of inputs and outputs the most that one module needs, since one runs at a time.
+struct DeviceMemory {
+  int64_t weight_bytes = 0, state_bytes = 0, temporary_bytes = 0, io_bytes = 0;
+  std::set<std::pair<bool, std::string>> counted;  // states and weights, by name
+
+  void add(const Graph& module, const ModuleCost& cost);
+  // With what the runtime takes (SDK 2.32: 96 MB of microcode a core); the modules' instructions,
+  // whose size only the compiler knows, left out.
+  int64_t core_bytes() const;
+};
+inline constexpr int64_t kRuntimeBytes = int64_t{96} * 1000 * 1000;
 
 }  // namespace ng

@@ -62,6 +62,25 @@ TEST(ModuleCost, OfACacheThatIsWrittenAndGatheredFrom) {
   EXPECT_EQ(cost.temporary_bytes, gathered + 4 * 2 * 5);
 }
 
+// A cache [3 · 4, 4] whose runs of four rows are put in order, then written; two of them are read.
+TEST(ModuleCost, OfACacheThatIsReordered) {
+  Graph g("step");
+  const Value cache = input(g, "keys", {DType::f32, {12, 4}});
+  const Value parent = input(g, "parent", {DType::s32, {3}});
+  const Value runs = gather_rows(g, reshape(g, cache, {3, 16}), parent);
+  const Arithmetic a{g};
+  const Value written = write_rows(g, reshape(g, runs, {12, 4}), a.fill(1, {DType::f32, {3, 4}}),
+                                   input(g, "index", {DType::s32, {3}}));
+  const Value two = gather_rows(g, reshape(g, written, {3, 16}), input(g, "x", {DType::s32, {2}}));
+  g.outputs = {{"keys.next", written}, {"sums", reduce(g, Op::reduce_sum, two)}};
+  const ModuleCost cost = cost_of(g);
+  const int64_t all = 4 * 12 * 4, read = 4 * 2 * 16;
+  EXPECT_EQ(cost.state_bytes, 2 * all);
+  EXPECT_EQ(cost.read_bytes, all + read);
+  EXPECT_EQ(cost.io_bytes, 4 * (3 + 3 + 2 + 2));
+  EXPECT_EQ(cost.temporary_bytes, read);  // the caches are states
+}
+
 // What is turned of a cache is a copy; of a weight it is the way it lies.
 TEST(ModuleCost, OfWhatIsTransposed) {
   Graph g("turned");

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "backends/xla/module.h"
 #include "base/error.h"
 #include "base/process.h"
 #include "bundle/format.h"
@@ -22,41 +21,15 @@ std::span<const std::byte> bytes_of(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
 
-// What all modules together keep on a core, and what the largest takes and gives.
-struct DeviceMemory {
-  uint64_t weights = 0, states = 0, buffers = 0;
-};
-
-uint64_t bytes_of_ports(const std::vector<Port>& ports) {
-  uint64_t bytes = 0;
-  for (const Port& port : ports) bytes += static_cast<uint64_t>(byte_count(port.type));
-  return bytes;
-}
-
-DeviceMemory device_memory(std::span<const CompileJob> jobs) {
-  std::map<std::string, Type> weights, states;
-  DeviceMemory memory;
-  for (const CompileJob& job : jobs) {
-    const ModuleInterface interface = read_interface(job.hlo, job.name);
-    for (const Port& port : interface.weights) weights.emplace(port.name, port.type);
-    for (const Port& port : interface.states) states.emplace(port.name, port.type);
-    memory.buffers = std::max(memory.buffers,
-                              bytes_of_ports(interface.inputs) + bytes_of_ports(interface.outputs));
-  }
-  for (const auto& [name, type] : weights) memory.weights += uint64_t(byte_count(type));
-  for (const auto& [name, type] : states) memory.states += uint64_t(byte_count(type));
-  return memory;
-}
-
 void say_device_memory(const DeviceMemory& memory, const NeuronTarget& target, Progress& progress) {
-  const auto gib = [](uint64_t bytes) { return static_cast<double>(bytes) / (1 << 30); };
-  const uint64_t whole = memory.weights + memory.states + memory.buffers;
+  const auto gib = [](int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); };
   const double core = target.share(target.hbm_bytes);
   progress.say(fmt::format(
-      "device memory of a core: {:.2f} GiB of weights, {:.2f} of states, {:.2f} of "
+      "device memory of a core: {:.2f} GiB of weights, {:.2f} of states, at most {:.2f} of "
       "buffers, and what the runtime and the compiled code need; {} has {} GiB",
-      gib(memory.weights), gib(memory.states), gib(memory.buffers), target.name, core / (1 << 30)));
-  if (static_cast<double>(whole) > core) {
+      gib(memory.weight_bytes), gib(memory.state_bytes),
+      gib(memory.temporary_bytes + memory.io_bytes), target.name, core / (1 << 30)));
+  if (static_cast<double>(memory.core_bytes()) > core) {
     progress.say(
         "warning: that is more than a core has: fewer --batch, --beams or a shorter "
         "--target-length, or --dtype bf16");
@@ -80,6 +53,27 @@ void check_neff(std::span<const std::byte> file, const std::string& what,
   check_neff_compiler(header, *compiler_of(*first), what);
 }
 
+std::vector<std::string> neuron_targets(const Bundle& bundle) {
+  std::vector<std::string> names;
+  for (const std::string& name : bundle.targets()) {
+    if (find_backend(name).target.neuron) names.push_back(name);
+  }
+  return names;
+}
+
+// What a module's NEFF is called outside of the bundle.
+std::string neff_name(const Bundle& bundle, const std::string& module, const std::string& target) {
+  const std::string name = module + ".neff";
+  return neuron_targets(bundle).size() == 1 ? name : own_file(name, target);
+}
+
+// The NEFFs, or all files but them.
+void copy_files(const Bundle& bundle, bool neffs, BundleWriter& writer) {
+  for (const auto& [name, row] : bundle.manifest().at("files").items()) {
+    if (name.starts_with("neff/") == neffs) writer.add_file(name, bundle.file(name));
+  }
+}
+
 void copy_weights(const Bundle& bundle, BundleWriter& writer, Progress& progress) {
   std::map<uint64_t, std::string> names;  // by place in the file
   uint64_t bytes = 0;
@@ -99,103 +93,116 @@ void copy_weights(const Bundle& bundle, BundleWriter& writer, Progress& progress
 
 }  // namespace
 
-std::vector<CompiledModule> compile_neffs(const std::vector<PlannedModule>& modules,
-                                          const std::map<std::string, std::string>& files,
-                                          const CompileOptions& options, Progress& progress) {
-  const NeuronTarget& target = find_neuron_target(options.target);
-  std::vector<CompileJob> jobs;
-  for (const PlannedModule& module : modules) {
-    jobs.push_back({module.name, files.at(module_file(module.name)), phase_of(module.phase)});
-  }
-  say_device_memory(device_memory(jobs), target, progress);
-  if (options.neuron.emit_only) {
-    progress.say(
-        fmt::format("{} modules, to be compiled elsewhere: about {:.0f} minutes, one at a "
-                    "time (a guess)",
-                    jobs.size(), estimate_compilation(jobs, 1).minutes));
-    return {};
-  }
+Programs compile_neffs(const std::vector<PlannedModule>& modules, const Artifacts& artifacts,
+                       const DeviceMemory& memory, const CompileOptions& options,
+                       Progress& progress) {
+  Programs programs;
   CompileSettings settings;
-  settings.compiler = find_neuronx_cc(options.neuron.compiler);
-  settings.target = &target;
   settings.extra = options.neuron.extra;
   settings.jobs = options.neuron.jobs;
-  return compile_modules(jobs, settings, progress);
+  for (const std::string& name : options.targets) {
+    if (!find_backend(name).target.neuron) continue;
+    settings.target = &find_neuron_target(name);
+    say_device_memory(memory, *settings.target, progress);
+    std::vector<CompileJob> jobs;
+    for (const PlannedModule& module : modules) {
+      const std::string& hlo = artifacts.at(name).at(module_file(module.name));
+      jobs.push_back({module.name, hlo, phase_of(module.phase)});
+    }
+    if (options.neuron.emit_only) {
+      progress.say(
+          fmt::format("{} modules, to be compiled elsewhere: about {:.0f} minutes, one at a "
+                      "time (a guess)",
+                      jobs.size(), estimate_compilation(jobs, 1).minutes));
+      continue;
+    }
+    if (programs.empty()) settings.compiler = find_neuronx_cc(options.neuron.compiler);
+    programs[name] = compile_modules(jobs, settings, progress);
+  }
+  return programs;
 }
 
-void add_neffs(const std::vector<CompiledModule>& programs, const NeuronOptions& options,
-               BundleWriter& writer, Json& manifest) {
+void add_neffs(const Programs& programs, const NeuronOptions& options, BundleWriter& writer,
+               Json& manifest) {
   std::optional<NeffHeader> first;
-  for (const CompiledModule& program : programs) {
-    const auto file = MappedFile::open(program.neff);
-    check_neff(file->bytes(), program.neff.string(), first);
-    writer.add_file(program_file(program.name),
-                    {reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size()});
+  for (auto of = programs.rbegin(); of != programs.rend(); ++of) {
+    for (const CompiledModule& program : of->second) {
+      const auto file = MappedFile::open(program.neff);
+      check_neff(file->bytes(), program.neff.string(), first);
+      writer.add_file_of(
+          of->first, program_file(program.name),
+          {reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size()});
+    }
   }
   if (!first) return;
   manifest["compiler"] = {{"build", shown(first->compiler_build, 128)},
                           {"arguments", options.extra}};
 }
 
+void keep_neffs(const Bundle& bundle, BundleWriter& writer, Json& manifest) {
+  copy_files(bundle, true, writer);
+  const auto compiler = bundle.manifest().find("compiler");
+  if (compiler != bundle.manifest().end()) manifest["compiler"] = *compiler;
+}
+
 void check_neffs(const Bundle& bundle) {
-  const auto& modules = bundle.modules();
-  const auto has = [&](const Bundle::Module& module) { return bundle.has_program(module.name); };
-  if (std::none_of(modules.begin(), modules.end(), has)) return;
   const Json& manifest = bundle.manifest();
+  bool any = false;
+  for (const auto& [name, row] : manifest.at("files").items()) any |= name.starts_with("neff/");
+  if (!any) return;
   const auto told = manifest.find("compiler");
   std::optional<NeffHeader> first;
-  for (const Bundle::Module& module : modules) {
-    if (module.cpu) continue;
-    const std::string what = (bundle.path() / program_file(module.name)).string();
-    check_neff(bytes_of(bundle.program(module.name)), what, first);
-    check(told != manifest.end() && told->is_object() &&
-              json_string(*told, "build", "", what) == shown(first->compiler_build, 128),
-          "{}: was made by {}, {} says another compiler", what, shown(first->compiler_build, 128),
-          kManifestName);
+  for (const std::string& target : neuron_targets(bundle)) {
+    for (const Bundle::Module& module : bundle.modules()) {
+      if (module.cpu) continue;
+      const std::string name = bundle.file_of(program_file(module.name), target);
+      const std::string what = (bundle.path() / name).string();
+      check_neff(bytes_of(bundle.file(name)), what, first);
+      check(told != manifest.end() && told->is_object() &&
+                json_string(*told, "build", "", what) == shown(first->compiler_build, 128),
+            "{}: was made by {}, {} says another compiler", what, shown(first->compiler_build, 128),
+            kManifestName);
+    }
   }
 }
 
 std::string neuron_commands(const Bundle& bundle, const NeuronOptions& options) {
-  NeuronFlags flags;
-  flags.target = &find_neuron_target(bundle.target());
-  flags.version = *parse_neuron_version(kNewestCompiler);
-  flags.extra = options.extra;
   std::string lines;
-  for (const Bundle::Module& module : bundle.modules()) {
-    if (module.cpu) continue;
-    const std::vector<std::string> words =
-        command_words("neuronx-cc", module_file(module.name), module.name + ".neff",
-                      compiler_flags(flags, phase_of(module.phase)));
-    lines += shell_quoted(words) + "\n";
+  for (const std::string& target : neuron_targets(bundle)) {
+    NeuronFlags flags;
+    flags.target = &find_neuron_target(target);
+    flags.version = *parse_neuron_version(kNewestCompiler);
+    flags.extra = options.extra;
+    for (const Bundle::Module& module : bundle.modules()) {
+      if (module.cpu) continue;
+      const std::vector<std::string> words = command_words(
+          "neuronx-cc", bundle.file_of(module_file(module.name), target),
+          neff_name(bundle, module.name, target), compiler_flags(flags, phase_of(module.phase)));
+      lines += shell_quoted(words) + "\n";
+    }
   }
   return lines;
 }
 
 void finish_bundle(const Path& path, const Path& neffs, Progress& progress) {
   const Bundle bundle = Bundle::open(path);
-  find_neuron_target(bundle.target());
-  std::vector<CompiledModule> programs;
-  for (const Bundle::Module& module : bundle.modules()) {
-    if (module.cpu) continue;
-    const Path file = neffs / (module.name + ".neff");
-    std::error_code ignored;
-    check(std::filesystem::is_regular_file(file, ignored),
-          "{}: is missing: compile {} there, with --output {}.neff", file.string(),
-          module_file(module.name), module.name);
-    programs.push_back({module.name, file, nullptr, {}});
-  }
-  check(!programs.empty(), "{}: has no modules: it is damaged", path.string());
-  bundle.check_weights(progress);  // they get new hashes
-  BundleWriter writer(path, true);
-  for (const Bundle::Module& module : bundle.modules()) {
-    if (module.cpu) {
-      writer.add_file(graph_file(module.name), bundle.artifact(module.name));
-    } else {
-      writer.add_file(module_file(module.name), bundle.module(module.name));
+  Programs programs;
+  for (const std::string& target : neuron_targets(bundle)) {
+    for (const Bundle::Module& module : bundle.modules()) {
+      if (module.cpu) continue;
+      const Path file = neffs / neff_name(bundle, module.name, target);
+      std::error_code ignored;
+      check(std::filesystem::is_regular_file(file, ignored),
+            "{}: is missing: compile {} there, with --output {}", file.string(),
+            bundle.file_of(module_file(module.name), target), file.filename().string());
+      programs[target].push_back({module.name, file, nullptr, {}});
     }
   }
-  if (bundle.has_tokenizer())
-    writer.add_file(std::string(kTokenizerName), bundle.tokenizer_bytes());
+  check(!programs.empty(), "{}: has no modules for a Neuron target, it is for {}", path.string(),
+        shown(fmt::format("{}", fmt::join(bundle.targets(), ", "))));
+  bundle.check_weights(progress);  // they get new hashes
+  BundleWriter writer(path, true);
+  copy_files(bundle, false, writer);
   Json manifest = bundle.manifest();
   add_neffs(programs, {}, writer, manifest);
   copy_weights(bundle, writer, progress);

@@ -28,7 +28,7 @@ Bundle prepared(const Path& path, const Graph& prepare, const WeightRows& weight
                  {"generation_config", nullptr},
                  {"dtype", "f32"},
                  {"licence", "none"},
-                 {"target", "cpu"},
+                 {"targets", {"cpu"}},
                  {"model",
                   {{"family", "test"},
                    {"vocabulary", 8},

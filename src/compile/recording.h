@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "backends/reference/reference.h"
 #include "base/thread_pool.h"
 
 namespace ng {
@@ -29,6 +30,13 @@ class RecordingDevice : public Device {
   std::function<bool(const std::string& name)> wanted_;
 };
 
+bool is_tap(const std::string& name);  // encoder.N, hidden, decoder.N, logits
+
+// For every tap that `expected` has, in the order of the computation, the largest difference of any
+// run, of the largest expected value; infinite where `found` has no such tap of that type.
+std::vector<std::pair<std::string, double>> compare_runs(const std::vector<Recorded>& found,
+                                                         const std::vector<Recorded>& expected);
+
 // A node whose result on the device is not the interpreter's on the same inputs.
 struct Difference {
   std::string phase, node;  // "%17 linear", after the last layer's name
@@ -50,6 +58,41 @@ class CheckingDevice : public Device {
  private:
   Device& inner_;
   ThreadPool& threads_;
+};
+
+// A device for modules of static targets whose numerics are the interpreter's.
+class ModuleInterpreter : public Device {
+ public:
+  explicit ModuleInterpreter(ThreadPool& threads) : threads_(threads) {}
+  std::unique_ptr<Executable> load(std::string_view artifact, const WeightSource& weights) override;
+  std::string description() const override { return "interpreter"; }
+  Tensor state(const std::string& name) override { return states_.at(name); }
+
+ private:
+  friend class ModuleChecker;
+  ThreadPool& threads_;
+  HeldStates states_;
+};
+
+// Runs modules on `inner` and, on the inputs and states that it had, by the interpreter; compares
+// outputs and states after each run, but for rows that nobody asked for: those write to cache row
+// `sink`.
+class ModuleChecker : public Device {
+ public:
+  ModuleChecker(Device& inner, ThreadPool& threads, double tolerance, int64_t sink)
+      : inner_(inner), interpreter_(threads), tolerance_(tolerance), sink_(sink) {}
+  std::unique_ptr<Executable> load(std::string_view artifact, const WeightSource& weights) override;
+  std::string description() const override { return inner_.description(); }
+
+  std::vector<Difference> differences;    // the first of each module and output
+  std::map<std::string, double> modules;  // that ran: the largest relative deviation
+
+ private:
+  class Module;
+  Device& inner_;
+  ModuleInterpreter interpreter_;
+  const double tolerance_;
+  const int64_t sink_;
 };
 
 }  // namespace ng

@@ -18,26 +18,28 @@ struct Draft {
   std::vector<std::string> why;  // a node runs on the CPU; "": it does not
 };
 
-// The first objection to any node of a legal graph.
-std::string objection_to(const Graph& graph, std::string_view target) {
-  std::string found;
-  for (uint32_t at = 0; at < graph.nodes().size() && found.empty(); ++at) {
-    if (row(graph.nodes()[at].op).kind != OpKind::leaf) found = objection(target, graph, at);
+// The first objection of any target to any node of a legal graph.
+std::string objection_to(const Graph& graph, const std::set<std::string>& targets) {
+  for (const std::string& target : targets) {
+    for (uint32_t at = 0; at < graph.nodes().size(); ++at) {
+      if (row(graph.nodes()[at].op).kind == OpKind::leaf) continue;
+      std::string found = objection(target, graph, at);
+      if (!found.empty()) return found;
+    }
   }
-  return found;
+  return "";
 }
 
 // `ops` gets the names of those that there are.
 Draft draft_of(const Model& model, const PlannedModule& plan, const StaticOptions& options,
-               std::string_view target, std::set<std::string>& ops) {
+               const std::set<std::string>& targets, std::set<std::string>& ops) {
   Draft draft{plan,
               lowering_of(model, plan, options),
               lower_module(model, plan, options),
               fuse(without_taps(phase_of(model, plan, options), options.with_logits)),
               {}};
-  draft.phase.name = plan.name;
   draft.lowering.fused = false;
-  const bool taken = objection_to(draft.whole.phase, target).empty();
+  const bool taken = objection_to(draft.whole.phase, targets).empty();
   const std::vector<bool> runs = run_nodes(draft.phase);
   for (uint32_t at = 0; at < runs.size(); ++at) {
     std::string& why = draft.why.emplace_back();
@@ -47,14 +49,14 @@ Draft draft_of(const Model& model, const PlannedModule& plan, const StaticOption
     if (options.cpu_ops.contains(name)) {
       why = "--cpu-ops";
     } else if (!taken) {
-      why = objection_to(lower(alone(draft.phase, at), draft.lowering).phase, target);
+      why = objection_to(lower(alone(draft.phase, at), draft.lowering).phase, targets);
     }
   }
   return draft;
 }
 
-// One side keeps the states of all modules.
-void keep_states_together(std::vector<Draft>& drafts) {
+// One side keeps the states of all modules. The CPU's are in place: none is put in order.
+void keep_states_together(std::vector<Draft>& drafts, bool reorder) {
   std::vector<std::string*> users;
   for (Draft& draft : drafts) {
     for (uint32_t at = 0; at < draft.why.size(); ++at) {
@@ -62,6 +64,10 @@ void keep_states_together(std::vector<Draft>& drafts) {
     }
   }
   if (std::ranges::all_of(users, [](const std::string* why) { return why->empty(); })) return;
+  check(
+      !reorder,
+      "--beam-caches reorder is not for modules that --cpu-ops cuts where states are used (attend, "
+      "write_rows): leave these to the device, or compile with --beam-caches history");
   for (std::string* why : users) {
     if (why->empty()) *why = "states are the CPU's";
   }
@@ -104,17 +110,17 @@ void cut(const Draft& draft, const StaticOptions& options, std::vector<ModuleSeg
 }  // namespace
 
 std::vector<ModuleSegment> segment_modules(const Model& model, const StaticOptions& options,
-                                           std::string_view target) {
+                                           const std::set<std::string>& targets) {
   std::vector<Draft> drafts;
   std::set<std::string> ops;
   for (const PlannedModule& plan : plan_modules(options)) {
-    drafts.push_back(draft_of(model, plan, options, target, ops));
+    drafts.push_back(draft_of(model, plan, options, targets, ops));
   }
   for (const std::string& op : options.cpu_ops) {
     check(ops.contains(op), "--cpu-ops {}: the modules' ops are {}", shown(op),
           fmt::join(ops, ", "));
   }
-  keep_states_together(drafts);
+  keep_states_together(drafts, options.reorder);
   std::vector<ModuleSegment> segments;
   for (const Draft& draft : drafts) cut(draft, options, segments);
   return segments;

@@ -1,8 +1,8 @@
 // Which parts of the modules run on the device, which on the CPU?
 #pragma once
 
+#include <set>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "compile/static_modules.h"
@@ -18,10 +18,11 @@ struct ModuleSegment : Segment {
 
 // Every module that options ask for, in segments that run in this order. To the CPU go the ops that
 // options name and what becomes a node that the target's compiler does not take
-// (backends/neuron/support.h); one side keeps all states, so with one op that uses a state go all
-// that do. Ops that no module has, and segments beyond the limits of options: User.
+// (backends/neuron/support.h), of several targets, which share one list of modules, any compiler;
+// one side keeps all states, so with one op that uses a state go all that do. Ops that no module
+// has, segments beyond the limits of options, and states on the CPU with reordered beams: User.
 std::vector<ModuleSegment> segment_modules(const Model& model, const StaticOptions& options,
-                                           std::string_view target);
+                                           const std::set<std::string>& targets);
 
 // A line for people about a segment on the CPU.
 std::string describe(const ModuleSegment& segment);

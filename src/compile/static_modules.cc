@@ -52,6 +52,7 @@ StaticSizes static_sizes(const Model& model, const StaticOptions& options) {
   }
   sizes.vocabulary = model.vocabulary;
   sizes.width = width_of(model);
+  sizes.reorder = options.reorder ? 1 : 0;
   return sizes;
 }
 
@@ -91,9 +92,9 @@ LoweringOptions lowering_of(const Model& model, const PlannedModule& module,
   LoweringOptions lowering;
   lowering.weight_dtype = options.dtype;
   lowering.packed = false;
-  lowering.shape = StaticShape{module.sentences, shared.slots,
-                               model.pad + 1 + std::max(shared.source, shared.target),
-                               options.dtype, options.with_logits};
+  lowering.shape = StaticShape{
+      module.sentences, shared.slots,        model.pad + 1 + std::max(shared.source, shared.target),
+      options.dtype,    options.with_logits, options.reorder ? shared.regions() : 0};
   return lowering;
 }
 

@@ -18,9 +18,10 @@ struct StaticOptions {
   int64_t target_length = 256;
   bool device_candidates = true;  // the device finds the best of a vocabulary, else the host does
   bool with_logits = false;  // modules that give whole rows: for forward, verify and some edits
-  std::set<std::string> cpu_ops;  // names of ops that run on the CPU, whatever the target takes
-  int64_t min_subgraph_size = 0, max_subgraph_count = 0;  // of modules that are cut; 0: any
+  bool reorder = false;      // beams are put in order before a step, else read by their histories
   DType dtype = DType::f32;  // of matrices, products' operands and caches
+  std::set<std::string> cpu_ops = {};  // ops that run on the CPU, whatever the target takes
+  int64_t min_subgraph_size = 0, max_subgraph_count = 0;  // of modules that are cut; 0: any
 };
 
 // Sorted and without repeats; no batch, length or beam below 1 or above its limit (docs/limits.md):

@@ -262,10 +262,11 @@ TEST(CheckingDevice, NamesTheNodeThatIsNotTheInterpreters) {
   WrongDevice wrong(*cpu);
   ThreadPool threads(1);
   CheckingDevice checking(wrong, threads);
-  Session session({bundle.facts().vocabulary, bundle.facts().pad,
-                   [&](const std::string& phase) { return std::string(bundle.artifact(phase)); },
-                   [&](const std::string& name) { return bundle.weight(name); }},
-                  checking);
+  Session session(
+      {bundle.facts().vocabulary, bundle.facts().pad,
+       [&](const std::string& phase) { return std::string(bundle.artifact(phase, "cpu")); },
+       [&](const std::string& name) { return bundle.weight(name); }},
+      checking);
   const ForwardInputs in = {1, 3, 2, {4, 5, 2}, {}, {2, 6}};
   forward(session, in, {[](const Tensor&) {}, [](std::span<const float>) {}});
   ASSERT_FALSE(checking.differences.empty());

@@ -6,6 +6,7 @@
 //   EMULATED_NRT         FUNCTION@N=STATUS,…: the N-th call of FUNCTION gives STATUS; @N+= from the
 //                        N-th on; FUNCTION@N=Tms waits.
 //   EMULATED_NRT_MEMORY  bytes of a core (16 GiB)
+//   EMULATED_NRT_CORES   cores that are visible (1)
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -69,9 +70,12 @@ Status give_back(const char* function, const void* object, const F& body) {
 
 constexpr std::byte kGarbage{0xA5};  // in new buffers: nothing is zero by itself
 
-bool takes(Runtime& r, uint64_t bytes) {
-  if (bytes > memory_limit() || r.used > memory_limit() - bytes) return false;
-  r.used += bytes;
+bool is_core(int64_t core) { return core >= 0 && core < visible_cores(); }
+
+bool takes(Runtime& r, int32_t core, uint64_t bytes) {
+  uint64_t& used = r.used[core];
+  if (bytes > memory_limit() || used > memory_limit() - bytes) return false;
+  used += bytes;
   return true;
 }
 
@@ -80,11 +84,12 @@ uint32_t dtype_of(DType dtype) {
   return dtype == DType::bf16 ? nrt::kBf16 : nrt::kF32;
 }
 
-// Every end has a buffer of its size.
-bool fits(const std::vector<End>& ends, const Set& set, const Runtime& r) {
+// Every end has a buffer of its size, on the core.
+bool fits(const std::vector<End>& ends, const Set& set, int32_t core, const Runtime& r) {
   return std::all_of(ends.begin(), ends.end(), [&](const End& end) {
     const auto found = set.buffers.find(end.name);
     return found != set.buffers.end() && r.buffers.find(found->second) != nullptr &&
+           found->second->core == core &&
            found->second->bytes.size() == static_cast<size_t>(byte_count(end.type));
   });
 }
@@ -134,7 +139,7 @@ EMULATED void nrt_close() {
   r.buffers.clear();
   r.infos.clear();
   r.kept.clear();
-  r.used = 0;
+  r.used.clear();
 }
 
 EMULATED Status nrt_get_version(nrt::Version* version, size_t size) {
@@ -148,15 +153,16 @@ EMULATED Status nrt_get_version(nrt::Version* version, size_t size) {
 
 EMULATED Status nrt_get_visible_vnc_count(uint32_t* count) {
   return enter("nrt_get_visible_vnc_count", [&](Runtime&) {
-    *count = 1;
+    *count = static_cast<uint32_t>(visible_cores());
     return nrt::kSuccess;
   });
 }
 
-EMULATED Status nrt_get_vnc_memory_stats(uint32_t, nrt::MemoryStats* stats, size_t in,
+EMULATED Status nrt_get_vnc_memory_stats(uint32_t core, nrt::MemoryStats* stats, size_t in,
                                          size_t* out) {
   return enter("nrt_get_vnc_memory_stats", [&](Runtime& r) {
-    const nrt::MemoryStats own = {r.used, memory_limit()};
+    if (!is_core(core)) return nrt::kInvalid;
+    const nrt::MemoryStats own = {r.used[static_cast<int32_t>(core)], memory_limit()};
     *out = std::min(in, sizeof own);
     std::memcpy(stats, &own, *out);
     return nrt::kSuccess;
@@ -165,7 +171,8 @@ EMULATED Status nrt_get_vnc_memory_stats(uint32_t, nrt::MemoryStats* stats, size
 
 EMULATED Status nrt_load(const void* neff, size_t size, int32_t core, int32_t, nrt::Model** model) {
   return enter("nrt_load", [&](Runtime& r) {
-    if (neff == nullptr || model == nullptr || core > 0) return nrt::kInvalid;
+    core = std::max(core, 0);  // below: the first that is free
+    if (neff == nullptr || model == nullptr || !is_core(core)) return nrt::kInvalid;
     std::optional<Program> program;
     try {
       program = read_program({static_cast<const std::byte*>(neff), size});
@@ -173,7 +180,8 @@ EMULATED Status nrt_load(const void* neff, size_t size, int32_t core, int32_t, n
       std::fprintf(stderr, "emulated libnrt: nrt_load: %s\n", error.what());
       return nrt::kUnsupportedNeff;
     }
-    if (!takes(r, program->bytes)) return nrt::kResource;
+    program->core = core;
+    if (!takes(r, core, program->bytes)) return nrt::kResource;
     *model = reinterpret_cast<nrt::Model*>(r.programs.add(std::move(*program)));
     return nrt::kSuccess;
   });
@@ -183,7 +191,7 @@ EMULATED Status nrt_unload(nrt::Model* model) {
   return give_back("nrt_unload", model, [&](Runtime& r) {
     const Program* program = r.programs.find(model);
     if (program == nullptr) return nrt::kInvalidHandle;
-    r.used -= program->bytes;
+    r.used[program->core] -= program->bytes;
     r.programs.remove(model);
     return nrt::kSuccess;
   });
@@ -225,11 +233,11 @@ EMULATED Status nrt_free_model_tensor_info(nrt::TensorInfos* infos) {
 EMULATED Status nrt_tensor_allocate(int32_t place, int32_t core, size_t size, const char*,
                                     nrt::Buffer** buffer) {
   return enter("nrt_tensor_allocate", [&](Runtime& r) {
-    if (place != nrt::kOnDevice || core != 0 || size == 0 || buffer == nullptr)
+    if (place != nrt::kOnDevice || !is_core(core) || size == 0 || buffer == nullptr)
       return nrt::kInvalid;
-    if (!takes(r, size)) return nrt::kResource;
-    *buffer =
-        reinterpret_cast<nrt::Buffer*>(r.buffers.add({std::vector<std::byte>(size, kGarbage)}));
+    if (!takes(r, core, size)) return nrt::kResource;
+    *buffer = reinterpret_cast<nrt::Buffer*>(
+        r.buffers.add({std::vector<std::byte>(size, kGarbage), core}));
     return nrt::kSuccess;
   });
 }
@@ -242,7 +250,7 @@ EMULATED void nrt_tensor_free(nrt::Buffer** buffer) {
     ++r.misuse;
     return;
   }
-  r.used -= held->bytes.size();
+  r.used[held->core] -= held->bytes.size();
   r.buffers.remove(*buffer);
   *buffer = nullptr;
 }
@@ -299,7 +307,9 @@ EMULATED Status nrt_execute(nrt::Model* model, const nrt::Set* inputs, nrt::Set*
     const Program* program = r.programs.find(model);
     const Set *in = r.sets.find(inputs), *out = r.sets.find(outputs);
     if (program == nullptr || in == nullptr || out == nullptr) return nrt::kInvalidHandle;
-    if (!fits(program->inputs, *in, r) || !fits(program->outputs, *out, r)) return nrt::kBadInput;
+    if (!fits(program->inputs, *in, program->core, r) ||
+        !fits(program->outputs, *out, program->core, r))
+      return nrt::kBadInput;
     if (!aliases_as_compiled(*program, *in, *out)) return nrt::kInvalid;
     return run(*program, in->buffers, out->buffers);
   });

@@ -51,4 +51,9 @@ uint64_t memory_limit() {
   return set == nullptr ? uint64_t{16} << 30 : std::strtoull(set, nullptr, 10);
 }
 
+int64_t visible_cores() {
+  const char* set = std::getenv("EMULATED_NRT_CORES");
+  return set == nullptr ? 1 : std::strtoll(set, nullptr, 10);
+}
+
 }  // namespace ng::emulated

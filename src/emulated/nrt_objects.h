@@ -17,6 +17,7 @@ namespace ng::emulated {
 
 struct Buffer {
   std::vector<std::byte> bytes;
+  int32_t core = 0;
 };
 struct Set {
   std::map<std::string, Buffer*> buffers;
@@ -32,6 +33,7 @@ struct Program {
   std::map<std::string, std::string> states;  // the name of the output by that of the input
   std::map<uint32_t, std::string> input_of;   // by node
   size_t bytes = 0;
+  int32_t core = 0;
 };
 struct Infos {
   std::vector<std::byte> bytes;
@@ -69,7 +71,7 @@ struct Runtime {
   std::map<const void*, Infos> infos;     // by the address of their bytes
   std::set<const void*> kept;             // that an injected failure kept from being given back
   std::map<std::string, uint64_t> calls;  // by function
-  uint64_t used = 0;                      // bytes of buffers and programs
+  std::map<int32_t, uint64_t> used;       // bytes of buffers and programs, by core
   uint64_t misuse = 0;  // objects given back twice, never made, or left when it was closed
 
   size_t live() const { return buffers.size() + sets.size() + programs.size() + infos.size(); }
@@ -80,6 +82,7 @@ Runtime& runtime();
 // says; none: it goes on.
 std::optional<nrt::Status> injected(const std::string& function, uint64_t count);
 uint64_t memory_limit();  // of a core: EMULATED_NRT_MEMORY
+int64_t visible_cores();  // EMULATED_NRT_CORES
 
 // Runs a program whose ends are all bound. What a device would fault at has its status: an index
 // that leaves its table, a NaN, with which the outputs are written all the same.

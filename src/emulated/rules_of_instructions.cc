@@ -14,70 +14,22 @@ constexpr int64_t kTopKWidth = 16384;
 constexpr int64_t kLiteralBytes = 1024;
 
 // SDK's table of supported operators, and what AWS's own emitters use without it.
-constexpr std::string_view kOpcodes[] = {"abs",
-                                         "add",
-                                         "all-gather",
-                                         "all-reduce",
-                                         "all-to-all",
-                                         "and",
-                                         "atan2",
-                                         "bitcast-convert",
-                                         "broadcast",
-                                         "call",
-                                         "ceil",
-                                         "clamp",
-                                         "collective-permute",
-                                         "compare",
-                                         "concatenate",
-                                         "constant",
-                                         "convert",
-                                         "copy",
-                                         "cosine",
-                                         "custom-call",
-                                         "divide",
-                                         "dot",
-                                         "dynamic-slice",
-                                         "dynamic-update-slice",
-                                         "exponential",
-                                         "floor",
-                                         "gather",
-                                         "get-tuple-element",
-                                         "iota",
-                                         "log",
-                                         "logistic",
-                                         "maximum",
-                                         "minimum",
-                                         "multiply",
-                                         "negate",
-                                         "not",
-                                         "or",
-                                         "pad",
-                                         "parameter",
-                                         "reduce",
-                                         "reduce-scatter",
-                                         "reshape",
-                                         "reverse",
-                                         "rsqrt",
-                                         "scatter",
-                                         "select",
-                                         "sign",
-                                         "sine",
-                                         "slice",
-                                         "sqrt",
-                                         "subtract",
-                                         "tanh",
-                                         "transpose",
-                                         "tuple",
-                                         "xor"};
+constexpr std::string_view kOpcodes =
+    "abs add all-gather all-reduce all-to-all and atan2 bitcast-convert broadcast call "
+    "ceil clamp collective-permute compare concatenate constant convert copy cosine "
+    "custom-call divide dot dynamic-slice dynamic-update-slice exponential floor gather "
+    "get-tuple-element iota log logistic maximum minimum multiply negate not or pad "
+    "parameter reduce reduce-scatter reshape reverse rsqrt scatter select sign sine slice "
+    "sqrt subtract tanh transpose tuple xor";
 
-constexpr std::string_view kCustomCalls[] = {
-    "AwsNeuronArgMax", "AwsNeuronArgMin",        "AwsNeuronErf",
-    "AwsNeuronGelu",   "AwsNeuronGeluApprxTanh", "AwsNeuronRmsNorm",
-    "AwsNeuronSilu",   "AwsNeuronSoftmax",       "AwsNeuronTopK"};
+constexpr std::string_view kCustomCalls =
+    "AwsNeuronArgMax AwsNeuronArgMin AwsNeuronErf AwsNeuronGelu AwsNeuronGeluApprxTanh "
+    "AwsNeuronRmsNorm AwsNeuronSilu AwsNeuronSoftmax AwsNeuronTopK";
 
-template <class List>
-bool is_in(std::string_view name, const List& list) {
-  return std::find(std::begin(list), std::end(list), name) != std::end(list);
+// Is `name` one of the words of `list`?
+bool is_in(std::string_view name, std::string_view list) {
+  const bool is_word = name.find(' ') == std::string_view::npos;
+  return is_word && fmt::format(" {} ", list).find(fmt::format(" {} ", name)) != std::string::npos;
 }
 
 NeuronRule rule_of_type(int32_t type) {
@@ -118,12 +70,10 @@ void check_layout(RuleCheck& check, const hlo::Shape& shape, std::string_view wh
 }
 
 NeuronRule rule_of_opcode(std::string_view name) {
-  constexpr std::string_view kSolvers[] = {"fft", "cholesky", "triangular-solve"};
-  constexpr std::string_view kDynamic[] = {"set-dimension-size", "get-dimension-size",
-                                           "dynamic-reshape"};
   if (name == "sort" || name == "topk") return opcode_sort;
-  if (is_in(name, kSolvers)) return opcode_solver;
-  return is_in(name, kDynamic) ? opcode_dynamic : opcode;
+  if (is_in(name, "fft cholesky triangular-solve")) return opcode_solver;
+  return is_in(name, "set-dimension-size get-dimension-size dynamic-reshape") ? opcode_dynamic
+                                                                              : opcode;
 }
 
 void check_literal(RuleCheck& check, const hlo::Instruction& constant) {
@@ -191,10 +141,6 @@ std::string body_opcode(const RuleCheck& check, const hlo::Instruction& caller) 
   return "";
 }
 
-bool is_one_of(std::string_view name, std::initializer_list<std::string_view> list) {
-  return is_in(name, list);
-}
-
 void check_reduce(RuleCheck& check, const hlo::Instruction& reduce) {
   const hlo::Instruction* init = check.operand(reduce, 1);
   check.require(reduce.operand_ids_size() == 2 && init != nullptr && init->opcode() == "constant",
@@ -203,7 +149,7 @@ void check_reduce(RuleCheck& check, const hlo::Instruction& reduce) {
   const std::string body = body_opcode(check, reduce);
   const hlo::Computation* called = check.called(reduce);
   check.require(called != nullptr && called->instructions_size() == 3 &&
-                    is_one_of(body, {"add", "maximum", "minimum", "multiply"}),
+                    is_in(body, "add maximum minimum multiply"),
                 reduce_body, reduce.name(), "its body is \"{}\": add, maximum, minimum or multiply",
                 shown(body));
 }
@@ -220,12 +166,12 @@ void check_dot(RuleCheck& check, const hlo::Instruction& dot) {
 bool is_in_range(const RuleCheck& check, const hlo::Instruction* index, int depth = 0) {
   if (index == nullptr || depth > 16) return false;
   const std::string& op = index->opcode();
-  if (is_one_of(op, {"clamp", "iota", "constant"})) return true;
+  if (is_in(op, "clamp iota constant")) return true;
   if (op == "get-tuple-element") {
     const hlo::Instruction* call = check.operand(*index, 0);
     return call != nullptr && call->custom_call_target() == "AwsNeuronTopK";
   }
-  if (is_one_of(op, {"minimum", "maximum"})) {
+  if (is_in(op, "minimum maximum")) {
     const std::string_view other = op == "minimum" ? "maximum" : "minimum";
     for (int i = 0; i < 2; ++i) {
       const hlo::Instruction* side = check.operand(*index, i);
@@ -233,8 +179,7 @@ bool is_in_range(const RuleCheck& check, const hlo::Instruction* index, int dept
     }
     return false;
   }
-  if (!is_one_of(
-          op, {"reshape", "transpose", "broadcast", "slice", "copy", "concatenate", "convert"})) {
+  if (!is_in(op, "reshape transpose broadcast slice copy concatenate convert")) {
     return false;
   }
   for (int i = 0; i < index->operand_ids_size(); ++i) {
@@ -271,7 +216,7 @@ void check_scatter(RuleCheck& check, const hlo::Instruction& scatter) {
                     numbers.scatter_dims_to_operand_dims(0) == 0;
   check.require(rows, scatter_form, scatter.name(), "it does not write whole rows of axis 0");
   const std::string body = body_opcode(check, scatter);
-  const bool replaces = is_one_of(body, {"parameter", "copy"});
+  const bool replaces = is_in(body, "parameter copy");
   check.require(replaces || !is_integer(scatter.shape().element_type()), scatter_integer,
                 scatter.name(), "arithmetic on integers runs in f32");
   check.require(replaces, scatter_form, scatter.name(), "its body is \"{}\": it must replace",

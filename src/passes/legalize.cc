@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "ir/decompose.h"
+#include "ir/replaced.h"
 #include "passes/legalize_parts.h"
 
 namespace ng {
@@ -14,8 +15,8 @@ std::vector<Value> results_of(Value first, size_t count) {
   return results;
 }
 
-// Counts become sizes, caches take the type that products want.
-std::vector<Value> exact(Graph& out, const Node& node, DType cache) {
+// Counts become sizes, caches take the type that products want, regions the order of the beams.
+std::vector<Value> exact(Graph& out, const Node& node, DType cache, int64_t regions) {
   const Arithmetic a{out};
   Node made = node;
   for (Type& type : made.types) {
@@ -25,6 +26,10 @@ std::vector<Value> exact(Graph& out, const Node& node, DType cache) {
   if (node.op == Op::write_rows) {
     made.types[0].dtype = cache;
     made.inputs[1] = a.as(made.inputs[1], cache);
+    const bool beams = node.types[0].shape[0].count == Count::cache && out.name != "prefill";
+    if (beams && regions > 0) {
+      made.inputs[0] = listed_runs(out, made.inputs[0], regions, "parent", regions);
+    }
   }
   return results_of(out.add(std::move(made)), node.types.size());
 }
@@ -117,8 +122,9 @@ Graph needed(const Graph& graph) {
   return out;
 }
 
-Graph exact_with(const Graph& graph, DType cache) {
-  return rewrite(graph, [&](Graph& out, const Node& node) { return exact(out, node, cache); });
+Graph exact_with(const Graph& graph, DType cache, int64_t regions) {
+  return rewrite(graph,
+                 [&](Graph& out, const Node& node) { return exact(out, node, cache, regions); });
 }
 
 }  // namespace
@@ -129,7 +135,7 @@ bool is_cache(const Node& node) {
   return count == Count::cache || count == Count::memory;
 }
 
-Graph exact_sizes(const Graph& graph) { return exact_with(graph, DType::f32); }
+Graph exact_sizes(const Graph& graph) { return exact_with(graph, DType::f32, 0); }
 
 Graph without_taps(const Graph& graph, bool hidden) {
   Graph out = graph;
@@ -141,7 +147,12 @@ Graph without_taps(const Graph& graph, bool hidden) {
 }
 
 Graph legalize(const Graph& phase, const StaticShape& shape) {
-  Graph graph = exact_with(phase, shape.compute);
+  Graph graph = exact_with(phase, shape.compute, shape.regions);
+  for (Named& output : graph.outputs) {
+    const Node& writer = graph[output.value];
+    const bool replaced = writer.op == Op::write_rows && graph[writer.inputs[0]].op != Op::input;
+    if (replaced) output.name = next_of(output.name);
+  }
   while (std::any_of(graph.nodes().begin(), graph.nodes().end(), is_composite)) {
     graph = rewrite(graph,
                     [&](Graph& out, const Node& node) { return in_primitives(out, node, shape); });

@@ -33,23 +33,28 @@ Value attend_groups(const Arithmetic& a, const Node& node, const Groups& groups,
   return reshape(g, transpose(g, mixed, {0, 2, 1, 3}), node.types[0].shape);
 }
 
-// The slots of `memory` [slots · source, d] that input "slot" s32[sentences] names, one after the
-// other.
-Value slots_of(Graph& g, Value memory, const StaticShape& shape) {
-  const Type type = g.type(memory);
-  const int64_t source = type.size(0) / shape.slots, d = type.size(1);
-  const auto known = g.find_input("slot");
-  const Value slot = known ? *known : input(g, "slot", {DType::s32, {shape.sentences}});
-  const Value runs = gather_rows(g, reshape(g, memory, {shape.slots, source * d}), slot);
-  return reshape(g, runs, {shape.sentences * source, d});
-}
-
 }  // namespace
+
+Value listed_runs(Graph& g, Value cache, int64_t runs, const std::string& name, int64_t count) {
+  const Type type = g.type(cache);
+  const int64_t rows = type.size(0) / runs, d = type.size(1);
+  const Value list = input(g, name, {DType::s32, {count}});
+  const Value found = gather_rows(g, reshape(g, cache, {runs, rows * d}), list);
+  return reshape(g, found, {count * rows, d});
+}
 
 Value attend_exactly(const Arithmetic& a, const Node& node, const StaticShape& shape) {
   Graph& g = a.g;
   const int64_t rows = node.types[0].size(0), listed = g.type(node.inputs[3]).size(1);
   std::array<Value, 2> read = {node.inputs[1], node.inputs[2]};
+  if (listed != 1 && shape.regions > 0) {
+    const int64_t groups = g.name == "prefill" ? shape.sentences : rows;
+    for (Value& cache : read) {
+      cache = groups + 1 == shape.regions ? slice(g, cache, 0, 0, groups * listed)
+                                          : listed_runs(g, cache, shape.regions, "region", groups);
+    }
+    return attend_groups(a, node, {groups, rows / groups, listed}, read);
+  }
   if (listed != 1) {
     const Shape run = {rows * listed, g.type(read[0]).size(1)};
     for (Value& cache : read) cache = reshape(g, gather_rows(g, cache, node.inputs[3]), run);
@@ -57,7 +62,7 @@ Value attend_exactly(const Arithmetic& a, const Node& node, const StaticShape& s
   }
   const bool memory = g[node.inputs[3]].attrs.name == "memory_start";
   if (memory && shape.sentences < shape.slots) {
-    for (Value& cache : read) cache = slots_of(g, cache, shape);
+    for (Value& cache : read) cache = listed_runs(g, cache, shape.slots, "slot", shape.sentences);
   }
   if (!memory) {
     for (Value& cache : read) cache = a.as(cache, shape.compute);

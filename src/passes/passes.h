@@ -40,6 +40,7 @@ struct StaticShape {
   int64_t positions = 0;       // every position is below
   DType compute = DType::f32;  // of what matrix products multiply, and of caches; sums are f32
   bool hidden = false;         // encode gives its output
+  int64_t regions = 0;         // of the caches where beams are reordered, the sink last; else 0
 };
 
 // positions: embed reads a table of sinusoids [positions, d] instead of computing them.
@@ -50,6 +51,10 @@ Graph tabulate_positions(const Graph& graph, int64_t positions);
 // sentence: the runs are where `shape` says, so the inputs that said it go; with fewer sentences
 // than slots the input "slot" s32[sentences] says whose memory is read. The best of a vocabulary
 // are found in two stages of at most kTopKWidth scores. Taps (encoder.N, decoder.N) go.
+// With regions, a row reads the first `length` rows of one region of the caches, not a history:
+// its own; in a prefill its sentence's, which input "region" s32[sentences] names, as it names
+// those of fewer sentences' rows than regions. Other phases than prefill first take every region
+// from the one that input "parent" s32[regions] names; their caches are replaced (ir/replaced.h).
 Graph legalize(const Graph& phase, const StaticShape& shape);
 
 // Without what a device does not give: taps (encoder.N, decoder.N), and hidden states unless asked.
@@ -89,7 +94,8 @@ struct LoweringOptions {
   std::optional<StaticShape> shape = {};  // of a static target
 };
 
-// contraction_first: matrices that are only multiplied with are kept as [k, n].
+// contraction_first: matrices that are only multiplied with are kept as [k, n]; tensors that the
+// phase no longer reads are not made.
 Split contraction_first(const Split& split);
 
 // Every stage in order, the graph verified after each. Unknown stage names: User, listing them.

@@ -36,9 +36,10 @@ Graph tabulate_positions(const Graph& graph, int64_t positions) {
 Split contraction_first(const Split& split) {
   const std::set<uint32_t> others = read_otherwise(split.phase);
   Split result{Graph(split.phase.name), split.prepare};
-  std::set<std::string> turned;
+  std::set<std::string> named, turned;
   uint32_t at = 0;
   for (const Node& node : split.phase.nodes()) {
+    if (node.op == Op::weight) named.insert(node.attrs.name);
     const bool matrix = node.op == Op::weight && node.types[0].rank() == 2;
     if (matrix && !others.contains(at)) turned.insert(node.attrs.name);
     ++at;
@@ -49,6 +50,8 @@ Split contraction_first(const Split& split) {
     const Type lying{type.dtype, {type.shape[1], type.shape[0]}};
     return {transpose(out, weight(out, transposed(node.attrs.name), lying), {1, 0})};
   });
+  std::erase_if(result.prepare.outputs,  // of what legalize left out
+                [&](const Named& output) { return !named.contains(output.name); });
   for (Named& output : result.prepare.outputs) {
     if (!turned.contains(output.name)) continue;
     output = {transposed(output.name), transpose(result.prepare, output.value, {1, 0})};

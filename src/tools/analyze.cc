@@ -66,15 +66,16 @@ void print_modules(const Analysis& analysis) {
 
 void print_memory(const Analysis& analysis) {
   const NeuronTarget& target = *analysis.target;
+  const DeviceMemory& memory = analysis.memory;
   const auto hbm = static_cast<int64_t>(target.share(target.hbm_bytes));
   fmt::print(
       "\nmemory of all {} modules on one core: {:.2f} of {:.0f} GiB{}\n"
       "  weights {:.2f}, caches {:.2f}, temporaries {:.2f}, inputs and outputs {:.2f} GiB, the "
       "runtime 96 MB; instructions not counted\n"
       "compiling: about {:.0f} minutes, a module at a time, and {:.0f} GiB of memory (guesses)\n",
-      analysis.modules.size(), giga(analysis.core_bytes()), giga(hbm),
-      analysis.core_bytes() <= hbm ? "" : ": DOES NOT FIT", giga(analysis.weight_bytes),
-      giga(analysis.state_bytes), giga(analysis.temporary_bytes), giga(analysis.io_bytes),
+      analysis.modules.size(), giga(memory.core_bytes()), giga(hbm),
+      memory.core_bytes() <= hbm ? "" : ": DOES NOT FIT", giga(memory.weight_bytes),
+      giga(memory.state_bytes), giga(memory.temporary_bytes), giga(memory.io_bytes),
       analysis.compilation.minutes, giga(static_cast<int64_t>(analysis.compilation.memory)));
 }
 

@@ -1,8 +1,9 @@
-// `neuroglot compile` and `finish`: a checkpoint directory becomes a bundle.
+// `neuroglot compile`, `finish` and `replace-weights`: a checkpoint directory becomes a bundle.
 #include "compile/compile.h"
 
 #include "base/error.h"
 #include "compile/neuron_modules.h"
+#include "compile/replace_weights.h"
 #include "tools/opened.h"
 
 namespace ng {
@@ -10,12 +11,16 @@ namespace {
 
 // What would have no effect is refused.
 void check_options(const Options& options) {
-  const Target& target = find_backend(options.target).target;
+  bool neuron = false, fixed = false;
+  for (const std::string& name : options.targets) {
+    neuron = neuron || find_backend(name).target.neuron;
+    fixed = fixed || find_backend(name).target.fixed;
+  }
   for (const char* flag : {"--neuronx-cc", "--emit-only", "--jobs", "--compiler-args"}) {
-    check(target.neuron || !options.is_given(flag), "{} is of --target inf2, trn1 and trn2", flag);
+    check(neuron || !options.is_given(flag), "{} is of --target inf2, trn1 and trn2", flag);
   }
   for (const char* flag : {"--cpu-ops", "--min-subgraph-size", "--max-subgraph-count"}) {
-    check(target.fixed || !options.is_given(flag), "{} is of targets with fixed shapes", flag);
+    check(fixed || !options.is_given(flag), "{} is of targets with fixed shapes", flag);
   }
   check(!options.emit_only || (!options.is_given("--neuronx-cc") && !options.is_given("--jobs")),
         "--emit-only compiles nothing: leave --neuronx-cc and --jobs out");
@@ -35,6 +40,15 @@ int compile_command(const Options& options) {
   if (options.emit_only) {
     fmt::print("{}", neuron_commands(Bundle::open(options.output), compile_as.neuron));
   }
+  return 0;
+}
+
+int replace_weights_command(const Options& options) {
+  check(!is_bundle(options.checkpoint), "{}: is a bundle; give the checkpoint directory",
+        options.checkpoint);
+  Progress progress(options.quiet);
+  replace_weights(options.model, Checkpoint::open(options.checkpoint),
+                  static_cast<int>(options.threads), progress);
   return 0;
 }
 

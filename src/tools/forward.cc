@@ -76,7 +76,7 @@ int forward_command(const Options& options) {
   const ForwardOutputs unread = {[](const Tensor&) {}, [](std::span<const float>) {}};
   ForwardOutputs outputs;
   outputs.hidden = [&](const Tensor& hidden) {
-    const Type logits{DType::f32, {inputs.batch, inputs.target, opened->session->vocabulary()}};
+    const Type logits{DType::f32, {inputs.batch, inputs.target, opened->session().vocabulary()}};
     const NamedType types[] = {{"encoder_last_hidden_state", hidden.type}, {"logits", logits}};
     writer.write(safetensors_header(types));
     writer.write(text_of(hidden.data));
@@ -88,14 +88,14 @@ int forward_command(const Options& options) {
   stats.load_seconds = opened->load_seconds;
   for (int64_t run = -options.warmup; run < options.repeat; ++run) {
     const double start = seconds_now();
-    forward(*opened->session, inputs, run + 1 == options.repeat ? outputs : unread);
+    forward(opened->session(), inputs, run + 1 == options.repeat ? outputs : unread);
     if (run >= 0) stats.generate_seconds.push_back(seconds_now() - start);
   }
   writer.finish();
   stats.tokenize_seconds.resize(stats.generate_seconds.size());
   stats.input_tokens = inputs.input_ids.size();
   stats.output_tokens = inputs.decoder_input_ids.size();
-  note_runs(*opened, stats);
+  stats.add(*opened);
   write_stats(options, stats);
   return 0;
 }

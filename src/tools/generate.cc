@@ -48,7 +48,7 @@ void Generate::parse(Request& request, std::vector<Job>& jobs) const {
     check(!request.line.too_long, "request: is longer than {} MiB: split it",
           JsonLimits{}.bytes >> 20);
     const Json json = parse_json(request.line.text, "request");
-    const int64_t vocabulary = opened_->session->vocabulary();
+    const int64_t vocabulary = opened_->session().vocabulary();
     GenerateRequest parsed = parse_generate_request(json, opened_->defaults, vocabulary);
     request.first = jobs.size();
     request.rows = parsed.rows.size();
@@ -74,7 +74,7 @@ void Generate::measure(std::vector<Job>& jobs) {
     const bool last = run + 1 == options_.repeat;
     std::vector<Job> copies = last ? std::vector<Job>{} : jobs;
     const double start = seconds_now();
-    run_jobs(*opened_->session, last ? jobs : copies, {options_.batch_sentences()});
+    opened_->replicas->run(last ? jobs : copies, {options_.batch_sentences()});
     if (run >= 0) stats_.generate_seconds[static_cast<size_t>(run)] += seconds_now() - start;
   }
 }
@@ -120,9 +120,11 @@ int Generate::run() {
     writer_.flush();
   }
   writer_.finish();
-  note_runs(*opened_, stats_);
+  stats_.add(*opened_);
   write_stats(options_, stats_);
-  return failed_.finish(reader.lines());
+  const int code = failed_.finish(reader.lines());
+  opened_->check_devices();
+  return code;
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // `neuroglot inspect`: what a model is made of and what a token costs.
 #include "backends/xla/import_hlo.h"
 #include "base/error.h"
+#include "bundle/format.h"
 #include "ir/text.h"
 #include "passes/passes.h"
 #include "tools/opened.h"
@@ -8,10 +9,16 @@
 namespace ng {
 namespace {
 
+const Target& target_of(const CompileOptions& compile) {
+  check(compile.targets.size() == 1, "inspect shows a checkpoint for one --target at a time");
+  return find_backend(*compile.targets.begin()).target;
+}
+
 LoweringOptions lowering(const Options& options) {
   LoweringOptions lowering;
-  const Target& target = find_backend(options.target).target;
-  lowering.weight_dtype = compile_options(options).dtype;
+  const CompileOptions compile = compile_options(options);
+  const Target& target = target_of(compile);
+  lowering.weight_dtype = compile.dtype;
   lowering.fused = target.fused;
   lowering.packed = target.packed;
   lowering.stop_after = options.stage;
@@ -23,7 +30,7 @@ LoweringOptions lowering(const Options& options) {
 Graph lowered(const Model& model, const Options& options) {
   Graph prepare("prepare");
   const CompileOptions compile = compile_options(options);
-  if (find_backend(compile.target).target.fixed) {
+  if (target_of(compile).fixed) {
     const StaticOptions modules = module_options(compile);
     for (const PlannedModule& module : plan_modules(modules)) {
       if (options.graph != "prepare" && options.graph != module.phase) continue;
@@ -134,33 +141,50 @@ void check_options(const Options& options) {
 }
 
 // The first module of a phase as a graph, or as those of its segments.
-std::string first_module(const Bundle& bundle, const std::string& phase) {
+std::string first_module(const Bundle& bundle, const std::string& phase,
+                         const std::string& target) {
   std::string text, first;
   for (const auto& module : bundle.modules()) {
     if (module.phase != phase || (!first.empty() && first != module.part_of)) continue;
     first = module.part_of;
-    text += module.cpu ? bundle.artifact(module.name)
-                       : print(import_hlo(bundle.module(module.name), module.name));
+    text += module.cpu ? bundle.artifact(module.name, target)
+                       : print(import_hlo(bundle.module(module.name, target), module.name));
   }
   check(!text.empty(), "--graph {}: the bundle has no module of that phase", shown(phase));
   return text;
 }
 
-Json report_of_modules(const Bundle& bundle, const Options& options) {
-  Json json = {{"parameters", bundle.facts().parameters},
-               {"vocabulary", bundle.facts().vocabulary},
-               {"licence", bundle.licence()},
-               {"identity", bundle.identity()},
-               {"target", bundle.target()},
-               {"dtype", name(bundle.dtype())},
-               {"checked", options.check},
-               {"sizes", bundle.manifest().at("sizes")}};
+void add_modules(const Bundle& bundle, const std::string& target, Json& json) {
+  json["sizes"] = bundle.manifest().at("sizes");
   uint64_t bytes = 0;
   for (const auto& [weight, stored] : bundle.weights()) bytes += stored.bytes;
   json["weight_bytes"] = bytes;
   for (const Bundle::Module& module : bundle.modules()) {
-    json["module_bytes"][module.name] =
-        (module.cpu ? bundle.artifact(module.name) : bundle.module(module.name)).size();
+    const std::string file = bundle.file_of(module.file(), target);
+    json["module_bytes"][Path(file).stem()] = bundle.file(file).size();
+  }
+}
+
+// Of every target, or of those that --target names.
+Json report(const Bundle& bundle, const Options& options) {
+  const Bundle::Facts& facts = bundle.facts();
+  Json json = {{"parameters", facts.parameters}, {"vocabulary", facts.vocabulary},
+               {"licence", bundle.licence()},    {"identity", bundle.identity()},
+               {"targets", bundle.targets()},    {"dtype", name(bundle.dtype())},
+               {"checked", options.check}};
+  const auto& targets = options.is_given("--target")
+                            ? std::set(options.targets.begin(), options.targets.end())
+                            : bundle.targets();
+  for (const std::string& target : targets) {
+    if (find_backend(target).target.fixed) {
+      add_modules(bundle, target, json);
+      continue;
+    }
+    const auto graph = [&](const char* phase) {
+      return parse_graph(bundle.artifact(phase, target), phase);
+    };
+    json.update(report(facts.parameters, facts.vocabulary, bundle.licence(), graph("encode"),
+                       graph("decode")));
   }
   return json;
 }
@@ -169,23 +193,14 @@ int inspect_bundle(const Options& options) {
   if (options.check) check_whole(options);
   const Bundle bundle = Bundle::open(options.model);
   check_as_compiled(options, bundle);
-  if (!options.graph.empty()) {
-    fmt::print("{}", bundle.modules().empty() ? std::string(bundle.artifact(options.graph))
-                                              : first_module(bundle, options.graph));
+  if (options.graph.empty()) {
+    print_report(report(bundle, options), options);
     return 0;
   }
-  if (!bundle.modules().empty()) {
-    print_report(report_of_modules(bundle, options), options);
-    return 0;
-  }
-  const auto graph = [&](const char* phase) { return parse_graph(bundle.artifact(phase), phase); };
-  Json json = report(bundle.facts().parameters, bundle.facts().vocabulary, bundle.licence(),
-                     graph("encode"), graph("decode"));
-  json["identity"] = bundle.identity();
-  json["target"] = bundle.target();
-  json["dtype"] = name(bundle.dtype());
-  json["checked"] = options.check;
-  print_report(json, options);
+  const std::string target = only_target(options, bundle, [](const Target&) { return true; });
+  fmt::print("{}", find_backend(target).target.fixed
+                       ? first_module(bundle, options.graph, target)
+                       : std::string(bundle.artifact(options.graph, target)));
   return 0;
 }
 

@@ -110,6 +110,22 @@ std::vector<Line> LineReader::window(size_t most) {
   return lines;
 }
 
+void each_line(const std::string& file, const std::function<void(const Line&)>& take) {
+  constexpr size_t kLongest = size_t{16} << 20, kWindow = 4096;
+  LineReader reader({file}, kLongest);
+  for (auto lines = reader.window(kWindow); !lines.empty(); lines = reader.window(kWindow)) {
+    for (const Line& line : lines) {
+      try {
+        check(!line.too_long, "is longer than {} MiB", kLongest >> 20);
+        take(line);
+      } catch (const Error& error) {
+        if (error.kind() != Error::Kind::User) throw;
+        fail("{}: line {}: {}", file, line.number, error.what());
+      }
+    }
+  }
+}
+
 LineWriter::LineWriter(const std::string& path) {
   if (!path.empty() && path != "-") file_ = std::make_unique<WholeFileWriter>(path);
 }

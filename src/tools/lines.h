@@ -1,6 +1,7 @@
 // Lines in and lines out: windows of input that end when the input pauses, output that is checked.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -45,6 +46,10 @@ class LineReader {
   bool skipping_ = false;  // the rest of a line that was too long
   uint64_t number_ = 0;
 };
+
+// Calls `take` with every line of a file; one above 16 MiB: User. User errors of `take` get the
+// file's name and the line's number.
+void each_line(const std::string& file, const std::function<void(const Line&)>& take);
 
 // Standard output or a file that appears complete.
 class LineWriter {

@@ -4,11 +4,11 @@
 #include <charconv>
 #include <chrono>
 #include <sstream>
-#include <tuple>
 
 #include "base/error.h"
 #include "base/machine.h"
 #include "base/process.h"
+#include "compile/bundle_session.h"
 
 namespace ng {
 namespace {
@@ -46,82 +46,95 @@ DeviceName device_of(const std::string& text) {
   return name;
 }
 
-bool is_neuron(const std::string& target) { return find_backend(target).target.neuron; }
-
 // NEFFs by the names of their modules; all are there.
-ProgramSource programs_of(const Bundle& bundle) {
+ProgramSource programs_of(const Bundle& bundle, const std::string& target) {
   for (const Bundle::Module& module : bundle.modules()) {
-    check(module.cpu || bundle.has_program(module.name),
+    check(module.cpu || bundle.has_program(module.name, target),
           "{}: its modules are not compiled (--emit-only): neuroglot finish {} --neffs DIR, or "
           "compile again without it",
           bundle.path().string(), bundle.path().string());
   }
-  return [&bundle](const std::string& module) {
-    const std::string_view text = bundle.program(module);
+  return [&bundle, target](const std::string& module) {
+    const std::string_view text = bundle.program(module, target);
     return std::as_bytes(std::span(text.data(), text.size()));
   };
 }
 
-// The device that options name, or the one that the bundle was compiled for.
-std::unique_ptr<Device> open_device(const Options& options, const Bundle& bundle) {
-  const std::string& target = bundle.target();
-  const bool neuron = is_neuron(target);
-  const DeviceName named = options.device.empty() ? DeviceName{neuron ? "neuron" : target, ""}
-                                                  : device_of(options.device);
-  const bool fits =
-      neuron ? named.kind == "neuron" || named.kind == "emulated" : named.kind == target;
-  check(fits, "--device {}: {} was compiled for {}; {}", shown(options.device),
-        bundle.path().string(), target,
-        neuron
-            ? std::string("run it with --device neuron, or emulated")
-            : fmt::format("compile the checkpoint with --target {}",
-                          named.kind == "neuron" || named.kind == "emulated" ? "inf2, trn1 or trn2"
-                                                                             : shown(named.kind)));
+std::string listed(const std::set<std::string>& names) {
+  return shown(fmt::format("{}", fmt::join(names, ", ")));
+}
+
+// The target whose device options name, or the bundle's only one, and how to open it.
+DeviceOptions choose_device(const Options& options, const Bundle& bundle, std::string& target) {
+  const DeviceName named = options.device.empty() ? DeviceName{} : device_of(options.device);
+  const bool on_neuron = named.kind == "neuron" || named.kind == "emulated";
+  target = only_target(options, bundle, [&](const Target& one) {
+    return named.kind.empty() || (one.neuron ? on_neuron : one.name == named.kind);
+  });
+  check(!target.empty(),
+        "--device {}: {} was compiled for {}: take a device of these (neuron or emulated for inf2, "
+        "trn1 and trn2), or compile the checkpoint with --target {}",
+        shown(options.device), bundle.path().string(), listed(bundle.targets()),
+        on_neuron ? "inf2, trn1 or trn2" : shown(named.kind));
   check(target != "pjrt" || !named.plugin.empty(),
         "{} was compiled for pjrt: say which plugin runs it with --device pjrt:PLUGIN.so",
         bundle.path().string());
-  check(options.libnrt.empty() || named.kind == "neuron", "--libnrt is of --device neuron");
+  const bool neuron = is_neuron(target);
+  check(options.libnrt.empty() || (neuron && named.kind != "emulated"),
+        "--libnrt is of --device neuron");
   DeviceOptions device;
   device.threads = static_cast<int>(options.threads);
   device.library = neuron ? options.libnrt : named.plugin;
   device.emulated = named.kind == "emulated";
-  if (neuron) device.programs = programs_of(bundle);
-  return find_backend(target).open(device);
+  if (neuron) device.programs = programs_of(bundle, target);
+  return device;
 }
 
-// A phase of a static target: its modules, which the device loads when they are needed.
-std::unique_ptr<Executable> load_modules(Opened& opened, const std::string& phase) {
-  std::vector<Bucket> buckets;
-  for (const Bundle::Module& module : opened.bundle.modules()) {
-    if (module.phase != phase) continue;
-    if (buckets.empty() || buckets.back().name != module.part_of) {
-      buckets.push_back({module.part_of, module.sentences, module.rows, {}});
-    }
-    const auto load = [&opened, &module, &bundle = opened.bundle] {
-      const auto weights = [&bundle](const std::string& weight) { return bundle.weight(weight); };
-      if (module.cpu) return opened.cpu->load(bundle.artifact(module.name), weights);
-      return opened.device->load(bundle.module(module.name), weights);
-    };
-    buckets.back().segments.push_back({module.name, load, module.cpu ? &opened.states : nullptr});
-  }
-  check(!buckets.empty(), "{}: has no modules for {}: it is damaged", opened.bundle.path().string(),
-        phase);
-  return bucketed(phase, std::move(buckets), opened.bundle.sizes(), *opened.executions);
+Opened::Running& add_device(Opened& opened, const std::string& target,
+                            const DeviceOptions& device) {
+  auto running = std::make_unique<Opened::Running>();
+  running->device = find_backend(target).open(device);
+  return *opened.devices.emplace_back(std::move(running));
 }
 
-std::unique_ptr<Session> open_modules(Opened& opened) {
-  StaticPhases phases;
-  phases.vocabulary = opened.bundle.facts().vocabulary;
-  phases.pad = opened.bundle.facts().pad;
-  phases.sizes = opened.bundle.sizes();
-  for (const Bundle::Module& module : opened.bundle.modules()) {
-    phases.logits = phases.logits || module.phase == "logits";
-  }
-  phases.load = [&opened](const std::string& phase) { return load_modules(opened, phase); };
-  return std::make_unique<Session>(std::move(phases));
+// The sessions of the bundle's target: as many as there are devices, the first one at once.
+void open_replicas(Opened& opened, const DeviceOptions& options) {
+  Opened::Running& first = add_device(opened, opened.target, options);
+  const auto open = [&opened, &first, options](size_t i) {
+    DeviceOptions own = options;
+    own.core = static_cast<int>(i);
+    Opened::Running& on = i == 0 ? first : add_device(opened, opened.target, own);
+    on.cpu = open_cpu_of(opened.bundle, options.threads);
+    return open_session(opened.bundle, opened.target, {*on.device, on.cpu.get()}, on.executions);
+  };
+  opened.replicas = std::make_unique<Replicas>(static_cast<size_t>(first.device->replicas()), open);
+  opened.session();
+}
+
+// --long cpu: sources that no module takes run on the CPU.
+void open_long(const Options& options, Opened& opened) {
+  const std::string& where = options.long_sources;
+  check(where == "cut" || where == "cpu" || where == "error", "--long {}: cut, cpu or error",
+        shown(where));
+  if (where != "cpu" || opened.session().sizes().source == 0) return;
+  check(opened.bundle.targets().contains("cpu"),
+        "--long cpu: {} was compiled for {}: compile it with --target cpu besides",
+        opened.bundle.path().string(), listed(opened.bundle.targets()));
+  opened.replicas->set_long([&opened, threads = static_cast<int>(options.threads)] {
+    Opened::Running& cpu = add_device(opened, "cpu", {.threads = threads});
+    return open_session(opened.bundle, "cpu", {*cpu.device}, cpu.executions);
+  });
 }
 
 }  // namespace
+
+std::unique_ptr<Device> open_device(const Options& options, const Bundle& bundle,
+                                    std::string& target) {
+  const DeviceOptions device = choose_device(options, bundle, target);
+  return find_backend(target).open(device);
+}
+
+bool is_neuron(const std::string& target) { return find_backend(target).target.neuron; }
 
 double seconds_now() {
   const auto now = std::chrono::steady_clock::now().time_since_epoch();
@@ -131,7 +144,8 @@ double seconds_now() {
 CompileOptions compile_options(const Options& options) {
   CompileOptions compile;
   const bool by_device = !options.device.empty() && !options.is_given("--target");
-  compile.target = by_device ? device_of(options.device).kind : options.target;
+  compile.targets = {options.targets.begin(), options.targets.end()};
+  if (by_device) compile.targets = {device_of(options.device).kind};
   compile.modules.batches = numbers("--batch", options.batches);
   compile.modules.source_lengths = numbers("--source-lengths", options.source_lengths);
   compile.modules.beams = options.beams;
@@ -139,6 +153,9 @@ CompileOptions compile_options(const Options& options) {
   check(options.topk == "device" || options.topk == "host", "--topk {}: device or host",
         shown(options.topk));
   compile.modules.device_candidates = options.topk == "device";
+  check(options.beam_caches == "history" || options.beam_caches == "reorder",
+        "--beam-caches {}: history or reorder", shown(options.beam_caches));
+  compile.modules.reorder = options.beam_caches == "reorder";
   compile.modules.with_logits = options.with_logits;
   std::istringstream ops(options.cpu_ops);
   for (std::string op; std::getline(ops, op, ',');) compile.modules.cpu_ops.insert(op);
@@ -155,13 +172,32 @@ CompileOptions compile_options(const Options& options) {
 }
 
 void check_as_compiled(const Options& options, const Bundle& bundle) {
-  const std::string dtype(name(bundle.dtype()));
-  for (const auto& [flag, asked, has] : {std::tuple{"--dtype", options.dtype, dtype},
-                                         std::tuple{"--target", options.target, bundle.target()}}) {
-    check(!options.is_given(flag) || asked == has,
-          "{} {}: {} is a bundle, compiled with {}: leave {} out, or compile again", flag,
-          shown(asked), options.model, has, flag);
+  const auto refuse = [&](const char* flag, const std::string& asked, std::string_view has) {
+    fail("{} {}: {} is a bundle, compiled with {}: leave {} out, or compile again", flag,
+         shown(asked), options.model, has, flag);
+  };
+  const std::string_view dtype = name(bundle.dtype());
+  if (options.is_given("--dtype") && options.dtype != dtype)
+    refuse("--dtype", options.dtype, dtype);
+  for (const std::string& target : options.targets) {
+    const bool there = !options.is_given("--target") || bundle.targets().contains(target);
+    if (!there) refuse("--target", target, listed(bundle.targets()));
   }
+}
+
+std::string only_target(const Options& options, const Bundle& bundle,
+                        const std::function<bool(const Target&)>& fits) {
+  std::set<std::string> found;
+  for (const std::string& target : bundle.targets()) {
+    const auto& asked = options.targets;
+    const bool meant = !options.is_given("--target") ||
+                       std::find(asked.begin(), asked.end(), target) != asked.end();
+    if (meant && fits(find_backend(target).target)) found.insert(target);
+  }
+  check(found.size() < 2,
+        "{}: was compiled for {}: say which is meant with --target (or --device, to run it)",
+        bundle.path().string(), listed(found));
+  return found.empty() ? "" : *found.begin();
 }
 
 Bundle open_bundle(const Options& options, std::optional<CachedBundle>& cached) {
@@ -171,7 +207,11 @@ Bundle open_bundle(const Options& options, std::optional<CachedBundle>& cached) 
     return bundle;
   }
   const CompileOptions compile = compile_options(options);
-  check(compile.target != "neuron" && compile.target != "emulated" && !is_neuron(compile.target),
+  const bool neuron =
+      std::any_of(compile.targets.begin(), compile.targets.end(), [](const std::string& target) {
+        return target == "neuron" || target == "emulated" || is_neuron(target);
+      });
+  check(!neuron,
         "{}: for Neuron, compile it into a bundle first: neuroglot compile {} -o BUNDLE --target "
         "inf2|trn1|trn2",
         options.model, options.model);
@@ -180,28 +220,36 @@ Bundle open_bundle(const Options& options, std::optional<CachedBundle>& cached) 
   return cached->bundle;
 }
 
-Phases phases_of(const Bundle& bundle) {
-  return {bundle.facts().vocabulary, bundle.facts().pad,
-          [&bundle](const std::string& phase) { return checked_artifact(bundle, phase); },
-          [&bundle](const std::string& name) { return bundle.weight(name); }};
-}
-
 std::unique_ptr<Opened> open_session(const Options& options) {
   const double start = seconds_now();
   std::optional<CachedBundle> cached;
   Bundle bundle = open_bundle(options, cached);
-  auto opened = std::unique_ptr<Opened>(
-      new Opened{std::move(cached), std::move(bundle), {}, {}, {}, {}, {}, {}, 0});
-  opened->device = open_device(options, opened->bundle);
-  if (std::ranges::any_of(opened->bundle.modules(), &Bundle::Module::cpu)) {
-    opened->cpu = find_backend("cpu").open({.threads = static_cast<int>(options.threads)});
-  }
-  opened->executions = std::make_unique<Executions>();
-  opened->session = opened->bundle.modules().empty()
-                        ? std::make_unique<Session>(phases_of(opened->bundle), *opened->device)
-                        : open_modules(*opened);
+  auto opened =
+      std::unique_ptr<Opened>(new Opened{std::move(cached), std::move(bundle), {}, {}, {}, {}, 0});
+  open_replicas(*opened, choose_device(options, opened->bundle, opened->target));
+  open_long(options, *opened);
   opened->load_seconds = seconds_now() - start;
   return opened;
+}
+
+void Opened::check_devices() const {
+  if (replicas->lost().empty()) return;
+  throw Error(Error::Kind::Device,
+              fmt::format("not all devices lived: {}", fmt::join(replicas->lost(), "; ")));
+}
+
+void Stats::add(const Opened& opened) {
+  std::vector<std::string> names;
+  for (const auto& running : opened.devices) {
+    const std::string name = running->device->description();
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    for (const auto& [module, count] : running->executions) executions[module] += count;
+    for (const Bundle::Module& module : opened.bundle.modules()) {
+      if (!running->executions.contains(module.name)) continue;
+      backends[module.name] = (module.cpu ? running->cpu : running->device)->description();
+    }
+  }
+  device = fmt::format("{}", fmt::join(names, "; "));
 }
 
 std::unique_ptr<Opened> open_for(const Options& options) {
@@ -221,15 +269,6 @@ Tokenizer open_tokenizer(const Bundle& bundle) {
         "this model was compiled without a tokenizer: its directory had neither tokenizer.json nor "
         "sentencepiece.bpe.model; add one and compile again (generate and forward work without)");
   return Tokenizer::parse(bundle.tokenizer_bytes(), "tokenizer");
-}
-
-void note_runs(const Opened& opened, Stats& stats) {
-  stats.device = opened.device->description();
-  stats.executions = *opened.executions;
-  for (const Bundle::Module& module : opened.bundle.modules()) {
-    if (!stats.executions.contains(module.name)) continue;
-    stats.backends[module.name] = (module.cpu ? opened.cpu : opened.device)->description();
-  }
 }
 
 void write_stats(const Options& options, const Stats& stats) {

@@ -30,13 +30,14 @@ const OptionRow kOptions[] = {
     {"-o,--output", "PATH", &Options::output, "compile translate forward",
      "where the result goes (translate: standard output)"},
     {"--force", "", &Options::force, "compile", "replace an existing output directory"},
-    {"--target", "cpu|reference|pjrt|inf2|trn1|trn2", &Options::target, "compile *",
-     "what to compile for; the reference interpreter is slow and readable; pjrt: XLA modules; "
-     "inf2, trn1, trn2: AWS Neuron"},
+    {"--target", "cpu|reference|pjrt|inf2|trn1|trn2", &Options::targets, "compile *",
+     "what to compile for (else cpu), may be repeated; or which target of a bundle is meant; the "
+     "reference interpreter is slow and readable; pjrt: XLA modules; inf2, trn1, trn2: AWS Neuron"},
     {"--target", "inf2|trn1|trn2", &Options::target, "analyze", "the Neuron device"},
     {"--device", "cpu|reference|pjrt:PLUGIN.so|neuron|emulated", &Options::device,
-     "translate generate forward", "where to run (else what the bundle was compiled for)"},
-    {"--libnrt", "PATH", &Options::libnrt, "translate generate forward",
+     "translate generate forward verify", "where to run (else the bundle's only target)"},
+    {"--device", "pjrt:PLUGIN.so", &Options::device, "devices", "a plugin to ask, too"},
+    {"--libnrt", "PATH", &Options::libnrt, "translate generate forward verify devices",
      "Neuron's runtime library (else $NEUROGLOT_LIBNRT, then the loader's libnrt.so.1)"},
     {"--neuronx-cc", "PATH", &Options::neuronx_cc, "compile",
      "Neuron: its compiler (else that of $PATH)"},
@@ -56,6 +57,8 @@ const OptionRow kOptions[] = {
      "fixed shapes: the longest max_length", 1, kMostTargetIds},
     {"--topk", "device|host", &Options::topk, "compile analyze *",
      "fixed shapes: who finds the best of all scores"},
+    {"--beam-caches", "history|reorder", &Options::beam_caches, "compile analyze *",
+     "fixed shapes: rows read what their beam wrote where it lies, or caches are put in order"},
     {"--with-logits", "", &Options::with_logits, "compile analyze *",
      "fixed shapes: modules that give all scores, too, for forward and some generation settings"},
     {"--cpu-ops", "OP,OP", &Options::cpu_ops, "compile analyze",
@@ -66,9 +69,9 @@ const OptionRow kOptions[] = {
      "fixed shapes: segments of a module at most", 1},
     {"--dtype", "f32|bf16", &Options::dtype, "compile analyze *",
      "type of matrices; everything else is float32"},
-    {"--threads", "N", &Options::threads, "compile *",
+    {"--threads", "N", &Options::threads, "compile replace-weights *",
      "threads; 0: the smaller of CPU affinity and cgroup quota", 0, 1024},
-    {"--quiet", "", &Options::quiet, "compile finish make-checkpoint *",
+    {"--quiet", "", &Options::quiet, "compile finish replace-weights make-checkpoint *",
      "no progress, no warnings"},
     {"--batch", "N|auto", &Options::batch, "translate generate", "sentences that run together"},
     {"--warmup", "N", &Options::warmup, "translate generate forward",
@@ -77,8 +80,8 @@ const OptionRow kOptions[] = {
      "measured runs; given, the times of --stats are lists", 1, 1000},
     {"--stats", "FILE", &Options::stats, "translate generate forward verify",
      "write times, token counts and memory as JSON"},
-    {"--from", "CODE", &Options::from, "translate", "source language, such as eng_Latn"},
-    {"--to", "CODE", &Options::to, "translate", "target language, such as fra_Latn"},
+    {"--from", "CODE", &Options::from, "translate verify", "source language, such as eng_Latn"},
+    {"--to", "CODE", &Options::to, "translate verify", "target language, such as fra_Latn"},
     {"--beam", "N", &Options::beam, "translate",
      "beams; 1: greedy (else what generation_config.json says)", 1, kMostBeams},
     {"--n-best", "N", &Options::n_best, "translate",
@@ -86,6 +89,9 @@ const OptionRow kOptions[] = {
     {"--scores", "", &Options::scores, "translate", "put `score TAB` before each translation"},
     {"--max-source-tokens", "N", &Options::max_source_tokens, "translate",
      "longer lines are cut in pieces that are translated apart", 3, kMostSourceIds},
+    {"--long", "cut|cpu|error", &Options::long_sources, "translate generate",
+     "fixed shapes: a source that no module takes is cut (ids: refused), runs on the CPU, or "
+     "fails"},
     {"--split", "none", &Options::split, "translate",
      "none: a line is one segment. NLLB drops sentences from lines that hold several"},
     {"--jsonl", "", &Options::jsonl, "translate", "JSON Lines in and out"},
@@ -93,7 +99,10 @@ const OptionRow kOptions[] = {
      "safetensors with input_ids, decoder_input_ids and perhaps attention_mask"},
     {"--reference", "MODEL_DIR", &Options::reference, "verify",
      "compare with the float32 graph over this checkpoint, too"},
-    {"--sentences", "N", &Options::sentences, "verify", "sentences to compare", 1, 1000},
+    {"--as", "bf16", &Options::as, "verify",
+     "no device: what rounding as Neuron's bf16 modules do it changes in translations"},
+    {"--sentences", "N", &Options::sentences, "verify",
+     "sentences to compare (with --text all, unless given); modules and --as are slow", 1, 1000},
     {"--json", "", &Options::json, "verify inspect analyze", "print the report as JSON"},
     {"--graph", "PHASE", &Options::graph, "inspect",
      "print a graph: encode, prefill, decode, logits or prepare"},
@@ -107,7 +116,8 @@ const OptionRow kOptions[] = {
      "special tokens inside the text count as such; detokenize: keep them"},
     {"--lengths", "FILE", &Options::lengths, "plan-buckets",
      "tokens of each source, </s> and the language included: a number a line"},
-    {"--text", "FILE", &Options::text, "plan-buckets", "sources themselves, one a line"},
+    {"--text", "FILE", &Options::text, "plan-buckets verify",
+     "sources themselves, one a line (verify: with --as)"},
     {"--model", "MODEL", &Options::model, "plan-buckets",
      "BUNDLE or MODEL_DIR whose tokenizer counts the tokens of --text"},
     {"--graphs", "N", &Options::graphs, "plan-buckets", "lengths at most", 1, kMostGraphs},
@@ -124,10 +134,12 @@ const OptionRow kOptions[] = {
 enum class Takes {
   checkpoint,
   bundle,
+  bundle_and_checkpoint,
   model,
   model_and_files,
   output,
   action,
+  neff,
   optional_model,
   nothing
 };
@@ -144,6 +156,8 @@ constexpr CommandRow kCommands[] = {
     {"compile", compile_command, Takes::checkpoint, false, "checkpoint directory → bundle"},
     {"finish", finish_command, Takes::bundle, false,
      "takes what compile --emit-only left to be compiled elsewhere"},
+    {"replace-weights", replace_weights_command, Takes::bundle_and_checkpoint, false,
+     "puts a fine-tune of the same shape in a bundle's place; nothing is recompiled"},
     {"translate", translate_command, Takes::model_and_files, true, "text → text, line by line"},
     {"generate", generate_command, Takes::model_and_files, true,
      "token ids → token ids, JSON Lines"},
@@ -157,6 +171,8 @@ constexpr CommandRow kCommands[] = {
     {"tokenize", tokenize_command, Takes::model_and_files, true, "text → token ids, line by line"},
     {"detokenize", detokenize_command, Takes::model_and_files, true, "token ids → text"},
     {"languages", languages_command, Takes::optional_model, true, "languages and their codes"},
+    {"devices", devices_command, Takes::nothing, false, "what a bundle could run on here"},
+    {"neff", neff_command, Takes::neff, false, "what a compiled Neuron program says of itself"},
     {"cache", cache_command, Takes::action, false, "compiled MODEL_DIRs: list or clear"},
     {"make-checkpoint", make_checkpoint_command, Takes::output, false,
      "a random checkpoint of a known shape, for tests and benchmarks"},
@@ -207,7 +223,8 @@ void add_option(CLI::App& app, Options& options, const OptionRow& option) {
   } else {
     added = app.add_option(option.flag,
                            options.*std::get<std::vector<std::string> Options::*>(option.field),
-                           option.help);
+                           option.help)
+                ->allow_extra_args(false);  // one after each flag
   }
   added->type_name(option.value);
   // A number below its least stands for "not given".
@@ -224,6 +241,10 @@ void add_positionals(CLI::App& app, Options& options, Takes kind) {
       break;
     case Takes::bundle:
       app.add_option("BUNDLE", options.model, "of compile --emit-only")->required();
+      break;
+    case Takes::bundle_and_checkpoint:
+      app.add_option("BUNDLE", options.model, "of compile")->required();
+      app.add_option("MODEL_DIR", options.checkpoint, "the fine-tune's directory")->required();
       break;
     case Takes::model:
       app.add_option("MODEL", options.model, "BUNDLE or MODEL_DIR")->required();
@@ -242,6 +263,10 @@ void add_positionals(CLI::App& app, Options& options, Takes kind) {
     case Takes::action:
       app.add_option("ACTION", options.action, "list or clear")
           ->check(CLI::IsMember({"list", "clear"}));
+      break;
+    case Takes::neff:
+      app.add_option("ACTION", options.action, "info")->required()->check(CLI::IsMember({"info"}));
+      app.add_option("FILE", options.model, "a NEFF")->required();
       break;
   }
 }

@@ -10,7 +10,6 @@
 namespace ng {
 namespace {
 
-constexpr size_t kLongestLine = size_t{16} << 20, kWindow = 4096;
 constexpr int64_t kFrame = 2;  // the language and </s>
 
 int64_t length_in(const std::string& text) {
@@ -29,19 +28,9 @@ int64_t length_in(const std::string& text) {
 template <class Length>
 LengthCounts counted(const std::string& file, Length length) {
   LengthCounts counts;
-  LineReader reader({file}, kLongestLine);
-  for (auto lines = reader.window(kWindow); !lines.empty(); lines = reader.window(kWindow)) {
-    for (const Line& line : lines) {
-      const std::string where = fmt::format("{}: line {}", file, line.number);
-      check(!line.too_long, "{}: is longer than {} MiB", where, kLongestLine >> 20);
-      try {
-        if (const int64_t tokens = length(line.text); tokens > 0) ++counts[tokens];
-      } catch (const Error& error) {
-        if (error.kind() != Error::Kind::User) throw;
-        fail("{}: {}", where, error.what());
-      }
-    }
-  }
+  each_line(file, [&](const Line& line) {
+    if (const int64_t tokens = length(line.text); tokens > 0) ++counts[tokens];
+  });
   check(!counts.empty(), "{}: has no sources", file);
   return counts;
 }

@@ -83,11 +83,12 @@ Translate::Translate(const Options& options)
         "--n-best {} needs at least as many beams, there are {}: add --beam {}", options.n_best,
         search.num_beams, options.n_best);
   translate_.max_source_tokens = options.max_source_tokens;
-  const int64_t longest = opened_->session->sizes().source;  // 0: any
-  if (longest > 0) translate_.max_source_tokens = std::min(options.max_source_tokens, longest);
+  const int64_t longest = opened_->session().sizes().source;  // 0: any
+  if (longest > 0 && options.long_sources == "cut")
+    translate_.max_source_tokens = std::min(options.max_source_tokens, longest);
   translate_.n_best = search.num_return_sequences;
   translate_.batch.sentences = options.batch_sentences();
-  translator_ = std::make_unique<Translator>(*opened_->session, tokenizer_, search);
+  translator_ = std::make_unique<Translator>(*opened_->replicas, tokenizer_, search);
   stats_.load_seconds = opened_->load_seconds;
   stats_.tokenize_seconds.resize(static_cast<size_t>(options.repeat));
   stats_.generate_seconds.resize(static_cast<size_t>(options.repeat));
@@ -213,9 +214,11 @@ int Translate::run() {
     writer_.flush();
   }
   writer_.finish();
-  note_runs(*opened_, stats_);
+  stats_.add(*opened_);
   write_stats(options_, stats_);
-  return failed_.finish(reader.lines());
+  const int code = failed_.finish(reader.lines());
+  opened_->check_devices();
+  return code;
 }
 
 }  // namespace

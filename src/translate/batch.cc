@@ -1,124 +1,18 @@
 #include "translate/batch.h"
 
 #include <algorithm>
-#include <numeric>
+#include <mutex>
+#include <thread>
 
 #include "base/error.h"
 #include "base/machine.h"
+#include "translate/running.h"
 
 namespace ng {
 namespace {
 
 constexpr int64_t kRowsInFlight = 128;   // without a given number of sentences
 constexpr int64_t kEncodeTokens = 4096;  // of one encode, unless one source is longer
-constexpr long kPrefillRows = 128;       // of a prompt in one step, where sizes follow the request
-
-// A search that is under way. Rows whose scores nobody needs yet wait in `pending`, so that known
-// ids (prompts, forced ids) run together with the first row that chooses.
-class Running {
- public:
-  Running(Session& session, Job& job, const Memory& memory)
-      : session_(session), job_(job), memory_(memory) {
-    histories_.emplace_back();
-    const std::span<const int32_t> prompt = job.search.prompt();
-    int64_t real = 0;
-    for (size_t i = 0; i + 1 < prompt.size(); ++i) {
-      extend(histories_[0]);
-      add(prompt[i], session_.position_of(prompt[i], real), histories_[0]);
-      real += prompt[i] == session_.pad() ? 0 : 1;
-    }
-    last_prompt_position_ = prompt.empty() ? 0 : session_.position_of(prompt.back(), real);
-  }
-  ~Running() {
-    for (int32_t row : owned_) session_.release_cache_row(row);
-    session_.release(memory_);
-  }
-  Running(const Running&) = delete;
-  Running& operator=(const Running&) = delete;
-
-  Job& job() { return job_; }
-  bool done() const { return job_.search.done(); }
-
-  // Adds rows until the search waits for scores, or is done.
-  void advance_known() {
-    while (!done()) {
-      add_rows(job_.search.next());
-      if (job_.search.next().k != 0) return;
-      job_.search.advance({});
-    }
-  }
-
-  // How many rows of a long prompt go ahead of the step that chooses, next: 0 when the others fit
-  // into that step.
-  long prefill() const {
-    const auto known = static_cast<long>(pending_.size() - choosing_);
-    const StaticSizes& sizes = session_.sizes();
-    if (sizes.slots == 0) return known > kPrefillRows ? kPrefillRows : 0;
-    const bool fit = static_cast<int64_t>(pending_.size()) <= sizes.beams;
-    return fit ? 0 : std::min<long>(known, sizes.prefill_rows);
-  }
-  void take_prefill(std::vector<DecodeRow>& rows) {
-    for (long i = 0; i < prefill(); ++i) rows.push_back(pending_[static_cast<size_t>(i)].row());
-  }
-  void drop_prefill() { pending_.erase(pending_.begin(), pending_.begin() + prefill()); }
-
-  void take_rows(std::vector<DecodeRow>& rows) {
-    for (const Pending& pending : pending_) rows.push_back(pending.row());
-  }
-  // `first` is where this search's rows begin in the step.
-  void give_scores(const StepResult& result, size_t first) {
-    std::vector<RowScores> scores;
-    const auto k = static_cast<size_t>(result.k);
-    for (size_t row = first + pending_.size() - choosing_; row < first + pending_.size(); ++row) {
-      RowScores one;
-      one.scores = std::span(result.scores).subspan(row * k, k);
-      if (!result.ids.empty()) one.ids = std::span(result.ids).subspan(row * k, k);
-      one.log_sum_exp = result.log_sum_exp[row];
-      scores.push_back(one);
-    }
-    pending_.clear();
-    job_.search.advance(scores);
-  }
-  size_t rows() const { return pending_.size(); }
-
- private:
-  struct Pending {
-    int32_t token, position;
-    std::vector<int32_t> history;
-    Memory memory;
-    DecodeRow row() const { return {token, position, history, memory}; }
-  };
-
-  void extend(std::vector<int32_t>& history) {
-    owned_.push_back(session_.new_cache_row());
-    history.push_back(owned_.back());
-  }
-  void add(int32_t token, int32_t position, const std::vector<int32_t>& history) {
-    pending_.push_back({token, position, history, memory_});
-  }
-  void add_rows(const StepNeeds& needs) {
-    std::vector<std::vector<int32_t>> next;
-    for (size_t r = 0; r < needs.tokens.size(); ++r) {
-      next.push_back(histories_[static_cast<size_t>(needs.parents[r])]);
-      extend(next.back());
-      const bool in_prompt = static_cast<size_t>(needs.position) + 1 == job_.search.prompt().size();
-      add(needs.tokens[r],
-          in_prompt ? last_prompt_position_ : session_.position_of(needs.tokens[r], needs.position),
-          next.back());
-    }
-    histories_ = std::move(next);
-    choosing_ = needs.tokens.size();
-  }
-
-  Session& session_;
-  Job& job_;
-  Memory memory_;
-  int32_t last_prompt_position_ = 0;
-  std::vector<std::vector<int32_t>> histories_;  // cache rows of every live row of the search
-  std::vector<int32_t> owned_;
-  std::vector<Pending> pending_;
-  size_t choosing_ = 0;  // the last rows of pending_: those whose scores are wanted
-};
 
 // Why a search that is done has no results, "" if it has.
 std::string missing_results(const BeamSearch& search) {
@@ -131,18 +25,30 @@ std::string missing_results(const BeamSearch& search) {
   }
 }
 
+// The jobs that no session has yet, longest source first.
+struct Queue {
+  // Those whose source has from `least` to `most` ids.
+  explicit Queue(std::vector<Job>& all, size_t least = 0, size_t most = SIZE_MAX) {
+    for (Job& job : all) {
+      const size_t ids = job.source.size();
+      if (ids >= least && ids <= most) waiting.push_back(&job);
+    }
+    std::stable_sort(waiting.begin(), waiting.end(), [](const Job* a, const Job* b) {
+      return a->source.size() > b->source.size();
+    });
+    std::reverse(waiting.begin(), waiting.end());
+  }
+  std::mutex mutex;
+  std::vector<Job*> waiting;  // the next one last
+  size_t sessions = 1;        // that take from it
+};
+
 class Batch {
  public:
-  Batch(Session& session, std::vector<Job>& jobs, const BatchOptions& options)
-      : session_(session), jobs_(jobs), options_(options), order_(jobs.size()) {
-    std::iota(order_.begin(), order_.end(), size_t{0});
-    std::stable_sort(order_.begin(), order_.end(), [&](size_t a, size_t b) {
-      return jobs[a].source.size() > jobs[b].source.size();
-    });
-  }
+  Batch(Session& session, Queue& queue, const BatchOptions& options)
+      : session_(session), queue_(queue), options_(options) {}
   void run() {
-    while (next_ < order_.size() || !running_.empty()) {
-      admit();
+    while (admit() || !running_.empty()) {
       prefill();
       choose(false);
       choose(true);
@@ -153,20 +59,25 @@ class Batch {
       });
     }
   }
+  // To the jobs that are under way.
+  void fail(const std::string& reason) {
+    for (Job* job : started_) job->error = reason;
+    for (const auto& running : running_) running->job().error = reason;
+  }
 
  private:
   bool has_room(const Job& job, size_t in_flight, int64_t rows) const;
-  void admit();
+  std::vector<Job*> take();
+  bool admit();
   void start(std::span<Job* const> jobs);
   void prefill();
   bool needs_full_rows(const StepNeeds& needs) const;
   void choose(bool full_rows);
 
   Session& session_;
-  std::vector<Job>& jobs_;
+  Queue& queue_;
   BatchOptions options_;
-  std::vector<size_t> order_;
-  size_t next_ = 0;
+  std::vector<Job*> started_;  // not running yet
   std::vector<std::unique_ptr<Running>> running_;
 };
 
@@ -219,20 +130,21 @@ bool Batch::has_room(const Job& job, size_t in_flight, int64_t rows) const {
   return slots > 0 || in_flight == 0 || rows + job.search.beams() <= kRowsInFlight;
 }
 
-void Batch::admit() {
+// Jobs for which there is room, at most this session's share.
+std::vector<Job*> Batch::take() {
   std::vector<Job*> fresh;
   int64_t tokens = 0;
   int64_t rows = 0;
   for (const auto& running : running_) rows += running->job().search.beams();
   uint64_t reserved = 0;
   for (const auto& running : running_) reserved += needed_bytes(session_, running->job());
-  while (next_ < order_.size()) {
-    Job& job = jobs_[order_[next_]];
+  const std::lock_guard hold(queue_.mutex);
+  std::vector<Job*>& waiting = queue_.waiting;
+  const size_t share = (waiting.size() + queue_.sessions - 1) / queue_.sessions;
+  for (; !waiting.empty() && fresh.size() < share; waiting.pop_back()) {
+    Job& job = *waiting.back();
     job.error = beyond_sizes(session_.sizes(), job);
-    if (!job.error.empty()) {
-      ++next_;
-      continue;
-    }
+    if (!job.error.empty()) continue;
     const size_t in_flight = running_.size() + fresh.size();
     if (!has_room(job, in_flight, rows)) break;
     const uint64_t needed = needed_bytes(session_, job), available = available_memory();
@@ -242,7 +154,6 @@ void Batch::admit() {
           "needs up to {} MB of caches, {} MB of memory are available: lower "
           "num_beams or max_length",
           needed >> 20, available >> 20);
-      ++next_;
       continue;
     }
     if (!fresh.empty() && tokens + static_cast<int64_t>(job.source.size()) > kEncodeTokens) break;
@@ -250,9 +161,17 @@ void Batch::admit() {
     rows += job.search.beams();
     tokens += static_cast<int64_t>(job.source.size());
     fresh.push_back(&job);
-    ++next_;
   }
-  if (!fresh.empty()) start(fresh);
+  return fresh;
+}
+
+// Whether there was one.
+bool Batch::admit() {
+  started_ = take();
+  if (started_.empty()) return false;
+  start(started_);
+  started_.clear();
+  return true;
 }
 
 void Batch::start(std::span<Job* const> jobs) {
@@ -326,7 +245,73 @@ void Batch::choose(bool full_rows) {
 }  // namespace
 
 void run_jobs(Session& session, std::vector<Job>& jobs, const BatchOptions& options) {
-  Batch(session, jobs, options).run();
+  Queue queue(jobs);
+  Batch(session, queue, options).run();
+}
+
+Session& Replicas::first() {
+  if (!sessions_[0]) sessions_[0] = open_(0);
+  return *sessions_[0];
+}
+
+// Those that are there, as many as have something to do.
+std::vector<size_t> Replicas::usable(size_t jobs) {
+  const auto at_once = std::max<size_t>(1, static_cast<size_t>(first().sizes().slots));
+  std::vector<size_t> found;
+  for (size_t i = 0; i < sessions_.size() && found.size() * at_once < jobs; ++i) {
+    if (!lost_[i].empty()) continue;
+    try {
+      if (!sessions_[i]) sessions_[i] = open_(i);
+      found.push_back(i);
+    } catch (const Error& error) {  // the others go on
+      if (error.kind() != Error::Kind::Device) throw;
+      lost_[i] = error.what();
+    }
+  }
+  return found;
+}
+
+void Replicas::run(std::vector<Job>& jobs, const BatchOptions& options) {
+  const auto longest = static_cast<size_t>(open_long_ ? first().sizes().source : 0);
+  if (longest > 0) {
+    Queue queue(jobs, longest + 1);
+    if (!queue.waiting.empty() && !long_) long_ = open_long_();
+    if (!queue.waiting.empty()) Batch(*long_, queue, options).run();
+  }
+  Queue queue(jobs, 0, longest > 0 ? longest : SIZE_MAX);
+  if (sessions_.size() == 1) return Batch(first(), queue, options).run();
+  const std::vector<size_t> replicas = usable(queue.waiting.size());
+  queue.sessions = replicas.size();
+  std::vector<std::exception_ptr> failures(replicas.size());  // that are no device's
+  const auto work = [&](size_t at) {
+    Batch batch(*sessions_[replicas[at]], queue, options);
+    try {
+      batch.run();
+    } catch (const Error& error) {
+      if (error.kind() != Error::Kind::Device) failures[at] = std::current_exception();
+      lost_[replicas[at]] = error.what();
+      batch.fail(error.what());
+    } catch (...) {
+      failures[at] = std::current_exception();
+    }
+  };
+  std::vector<std::thread> threads;
+  for (size_t at = 1; at < replicas.size(); ++at) threads.emplace_back(work, at);
+  if (!replicas.empty()) work(0);
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& failure : failures) {
+    if (failure) std::rethrow_exception(failure);
+  }
+  if (queue.waiting.empty()) return;
+  throw Error(Error::Kind::Device, fmt::format("every device failed: {}", fmt::join(lost(), "; ")));
+}
+
+std::vector<std::string> Replicas::lost() const {
+  std::vector<std::string> told;
+  for (size_t i = 0; i < lost_.size(); ++i) {
+    if (!lost_[i].empty()) told.push_back(fmt::format("core {}: {}", i, lost_[i]));
+  }
+  return told;
 }
 
 }  // namespace ng

@@ -1,6 +1,7 @@
 // Which sentences run together? Searches share decode steps; one that ends makes room for the next.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -24,5 +25,33 @@ struct BatchOptions {
 // are taken longest source first. What only concerns one job (too few ids to choose from, more
 // memory than there is) goes to its error; anything else is thrown.
 void run_jobs(Session& session, std::vector<Job>& jobs, const BatchOptions& options);
+
+// Sessions of one bundle on devices of their own, opened when there is work for them: more than the
+// others take at once.
+class Replicas {
+ public:
+  using Open = std::function<std::unique_ptr<Session>(size_t replica)>;
+  Replicas(size_t count, Open open) : open_(std::move(open)), sessions_(count), lost_(count) {}
+  Session& first();
+  // Where sources run that the others' modules do not take; opened with the first of them.
+  void set_long(std::function<std::unique_ptr<Session>()> open) { open_long_ = std::move(open); }
+
+  // Each session takes its share of the jobs that nobody has yet, and more whenever it has room. A
+  // device that fails (Device) fails the jobs that it runs, by their errors, and gets no others.
+  // Thrown where there is one alone, or none is left.
+  void run(std::vector<Job>& jobs, const BatchOptions& options);
+
+  // What became of devices that failed, a line each.
+  std::vector<std::string> lost() const;
+
+ private:
+  std::vector<size_t> usable(size_t jobs);
+
+  Open open_;
+  std::function<std::unique_ptr<Session>()> open_long_;
+  std::vector<std::unique_ptr<Session>> sessions_;
+  std::unique_ptr<Session> long_;
+  std::vector<std::string> lost_;  // by replica; empty: it is there
+};
 
 }  // namespace ng

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "base/error.h"
 #include "translate/bucket_columns.h"
@@ -31,7 +32,12 @@ std::vector<Port> module_inputs(const std::string& phase, const Bucket& bucket,
   ports.push_back({"cache_index", s32({rows})});
   ports.push_back({"memory_length", s32({rows})});
   ports.push_back({"memory_start", s32({rows, 1})});
-  ports.push_back({"history", s32({rows, sizes.target})});
+  if (sizes.reorder == 0) {
+    ports.push_back({"history", s32({rows, sizes.target})});
+  } else {
+    ports.push_back({"region", s32({phase == "prefill" ? bucket.sentences : rows})});
+    ports.push_back({"parent", s32({sizes.regions()})});
+  }
   ports.push_back({"slot", s32({bucket.sentences})});
   return ports;
 }
@@ -251,35 +257,45 @@ void Encoder::run_some(std::span<const Sentence> some, std::span<const Argument>
 class Steps : public Executable {
  public:
   Steps(const std::string& phase, std::vector<Bucket> buckets, const StaticSizes& sizes,
-        Executions& executions);
+        Executions& executions, BeamRegions& regions);
   const std::vector<Port>& inputs() const override { return inputs_; }
   const std::vector<Port>& outputs() const override { return outputs_; }
   void run(std::span<const Argument> inputs, std::span<const Argument> outputs) override;
 
  private:
+  using Row = BeamRegions::Row;
   // Rows of one run of one module: for each place the row of the request, or -1.
   struct Placed {
     size_t module = 0;
-    std::vector<int32_t> slots;  // of each group; those from `groups` on are idle
-    size_t groups = 0;
+    std::vector<int32_t> slots;  // of each group; idle ones name another's
     std::vector<int64_t> rows;
+    std::vector<int32_t> writes;          // for each place the row of the caches
+    std::vector<int32_t> reads, parents;  // regions: of who reads together, of each region
   };
-  Placed place(const std::map<int32_t, std::vector<int64_t>>& waiting) const;
+  Placed place(std::map<int32_t, std::vector<Row>>& waiting);
+  void place_group(int32_t slot, size_t group, std::vector<Row>& waiting, Placed& placed);
   Columns columns(const Placed& placed, std::span<const Argument> inputs) const;
   void give(const Placed& placed, const HostResults& results,
             std::span<const Argument> outputs) const;
 
   Modules modules_;
   StaticSizes sizes_;
+  BeamRegions& regions_;
   bool prefill_, host_candidates_ = false;
   std::vector<Port> inputs_, outputs_;
 };
 
 Steps::Steps(const std::string& phase, std::vector<Bucket> buckets, const StaticSizes& sizes,
-             Executions& executions)
+             Executions& executions, BeamRegions& regions)
     : modules_(phase, std::move(buckets), sizes, executions),
       sizes_(sizes),
+      regions_(regions),
       prefill_(phase == "prefill") {
+  for (const Bucket& bucket : modules_.buckets()) {
+    check(prefill_ || sizes.reorder == 0 || bucket.rows == sizes.beams,
+          "module {} has {} rows a sentence for {} beams: the bundle is damaged", bucket.name,
+          bucket.rows, sizes.beams);
+  }
   const Dim rows(int64_t{1} << 16, Count::rows);
   for (const char* name : {"tokens", "positions", "length", "cache_index", "memory_length"}) {
     inputs_.push_back({name, s32({rows})});
@@ -295,34 +311,59 @@ Steps::Steps(const std::string& phase, std::vector<Bucket> buckets, const Static
   if (phase != "prefill") outputs_.push_back({"log_sum_exp", {DType::f32, {rows}}});
 }
 
-// The next rows of every sentence that still has some, as many as a module takes.
-Steps::Placed Steps::place(const std::map<int32_t, std::vector<int64_t>>& waiting) const {
+// Takes the next rows of every sentence that still has some, as many as a module takes.
+Steps::Placed Steps::place(std::map<int32_t, std::vector<Row>>& waiting) {
   Placed placed;
   const auto count = static_cast<int64_t>(waiting.size());
   placed.module = smallest_fit(modules_.buckets(), count, 1);
   const Bucket& bucket = modules_.buckets()[placed.module];
-  placed.rows.assign(static_cast<size_t>(bucket.sentences * bucket.rows), -1);
+  const auto groups = static_cast<size_t>(bucket.sentences);
+  placed.rows.assign(groups * static_cast<size_t>(bucket.rows), -1);
+  placed.writes.assign(placed.rows.size(), sizes_.sink());
+  placed.parents.resize(static_cast<size_t>(sizes_.regions()));
+  std::iota(placed.parents.begin(), placed.parents.end(), 0);
+  placed.reads.assign(prefill_ ? groups : placed.rows.size(), placed.parents.back());
   const bool own_place = bucket.sentences == sizes_.slots;  // group g is slot g
-  for (const auto& [slot, rows] : waiting) {
-    if (placed.slots.size() == static_cast<size_t>(bucket.sentences)) break;
-    const auto at = own_place ? slot : static_cast<int64_t>(placed.slots.size());
+  for (auto& [slot, rows] : waiting) {
+    if (placed.slots.size() == groups) break;
+    place_group(slot, own_place ? static_cast<size_t>(slot) : placed.slots.size(), rows, placed);
     placed.slots.push_back(slot);
-    const int64_t taken = std::min<int64_t>(bucket.rows, static_cast<int64_t>(rows.size()));
-    std::copy_n(rows.begin(), taken, placed.rows.begin() + at * bucket.rows);
   }
-  placed.groups = placed.slots.size();
-  placed.slots.resize(static_cast<size_t>(bucket.sentences), placed.slots[0]);
+  placed.slots.resize(groups, placed.slots[0]);
+  std::erase_if(waiting, [](const auto& entry) { return entry.second.empty(); });
   return placed;
+}
+
+void Steps::place_group(int32_t slot, size_t group, std::vector<Row>& waiting, Placed& placed) {
+  const auto most = static_cast<size_t>(modules_.buckets()[placed.module].rows);
+  const bool reorder = sizes_.reorder != 0;
+  std::vector<BeamRegions::Place> taken;
+  if (reorder) taken = regions_.take(slot, waiting, most, prefill_, sizes_);
+  for (size_t i = 0; !reorder && i < std::min(most, waiting.size()); ++i) {
+    taken.push_back({waiting[i], 0, 0});
+  }
+  for (size_t i = 0; i < taken.size(); ++i) {
+    const auto& [row, region, parent] = taken[i];
+    const bool own = reorder && !prefill_;  // place p of a group is the slot's region p
+    const size_t at = group * most + (own ? static_cast<size_t>(region - slot * sizes_.beams) : i);
+    const int64_t ordered = region * sizes_.target + std::ssize(row.history) - 1;
+    placed.rows[at] = row.number;
+    placed.writes[at] = reorder ? static_cast<int32_t>(ordered) : row.history.back();
+    placed.reads[prefill_ ? group : at] = region;
+    placed.parents[static_cast<size_t>(region)] = parent;
+    std::erase_if(waiting, [&](const Row& one) { return one.number == taken[i].row.number; });
+  }
 }
 
 Columns Steps::columns(const Placed& placed, std::span<const Argument> inputs) const {
   Columns columns;
-  const int32_t idle[] = {0, 0, 1, sizes_.sink(), 1, 0};  // in the order of inputs_
+  constexpr int32_t idle[] = {0, 0, 1, 0, 1, 0};  // in the order of inputs_
   const std::span<const int32_t> history = integers(inputs[6]);
   const int64_t context = inputs[6].type.size(1);
   for (const int64_t row : placed.rows) {
     for (size_t i = 0; i < std::size(idle); ++i) {
       const bool real = row >= 0;
+      if (inputs_[i].name == "cache_index") continue;
       columns.add(inputs_[i].name, real ? integers(inputs[i])[static_cast<size_t>(row)] : idle[i]);
     }
     for (int64_t t = 0; t < sizes_.target; ++t) {
@@ -331,7 +372,11 @@ Columns Steps::columns(const Placed& placed, std::span<const Argument> inputs) c
                   listed ? history[static_cast<size_t>(row * context + t)] : sizes_.sink());
     }
   }
-  for (const int32_t slot : placed.slots) columns.add("slot", slot);
+  for (const auto& [name, values] :
+       {std::pair("slot", &placed.slots), std::pair("cache_index", &placed.writes),
+        std::pair("region", &placed.reads), std::pair("parent", &placed.parents)}) {
+    for (const int32_t value : *values) columns.add(name, value);
+  }
   return columns;
 }
 
@@ -354,12 +399,16 @@ void Steps::give(const Placed& placed, const HostResults& results,
 }
 
 void Steps::run(std::span<const Argument> inputs, std::span<const Argument> outputs) {
-  std::map<int32_t, std::vector<int64_t>> waiting;  // by slot
-  const std::span<const int32_t> start = integers(inputs[5]);
+  std::map<int32_t, std::vector<Row>> waiting;  // by slot
+  const std::span<const int32_t> start = integers(inputs[5]), length = integers(inputs[2]),
+                                 index = integers(inputs[3]), history = integers(inputs[6]);
+  const auto context = static_cast<size_t>(inputs[6].type.size(1));
+  regions_.forget({index.begin(), index.end()});
   for (size_t row = 0; row < start.size(); ++row) {
     const int32_t slot = start[row] / static_cast<int32_t>(sizes_.source);
     NG_CHECK(slot < sizes_.slots, "slot {} of {}", slot, sizes_.slots);
-    waiting[slot].push_back(static_cast<int64_t>(row));
+    waiting[slot].push_back({static_cast<int64_t>(row),
+                             history.subspan(row * context, static_cast<size_t>(length[row]))});
   }
   while (!waiting.empty()) {
     const Placed placed = place(waiting);
@@ -367,23 +416,18 @@ void Steps::run(std::span<const Argument> inputs, std::span<const Argument> outp
     HostResults results;
     modules_.run(placed.module, given, results);
     if (!prefill_) give(placed, results, outputs);
-    const auto rows = static_cast<size_t>(modules_.buckets()[placed.module].rows);
-    for (size_t group = 0; group < placed.groups; ++group) {
-      std::vector<int64_t>& left = waiting.at(placed.slots[group]);
-      left.erase(left.begin(), left.begin() + static_cast<long>(std::min(rows, left.size())));
-      if (left.empty()) waiting.erase(placed.slots[group]);
-    }
   }
 }
 
 }  // namespace
 
 std::unique_ptr<Executable> bucketed(const std::string& phase, std::vector<Bucket> buckets,
-                                     const StaticSizes& sizes, Executions& executions) {
+                                     const StaticSizes& sizes, Executions& executions,
+                                     BeamRegions& regions) {
   if (phase == "encode") {
     return std::make_unique<Encoder>(std::move(buckets), sizes, executions);
   }
-  return std::make_unique<Steps>(phase, std::move(buckets), sizes, executions);
+  return std::make_unique<Steps>(phase, std::move(buckets), sizes, executions, regions);
 }
 
 }  // namespace ng

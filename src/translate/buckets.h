@@ -9,6 +9,7 @@
 
 #include "backends/backend.h"
 #include "bundle/static_sizes.h"
+#include "translate/beam_regions.h"
 
 namespace ng {
 
@@ -36,8 +37,11 @@ using Executions = std::map<std::string, uint64_t>;
 // but the states, which the device keeps. A run takes the smallest modules that hold it: sentences
 // are split over several runs where there are more, rows of a sentence likewise, earlier ones
 // first. Rows that nobody asked for repeat another's work or write to the sink. Of equal candidates
-// the lower id comes first, whatever order the device found. `executions` must outlive it.
+// the lower id comes first, whatever order the device found. Where beams are reordered, rows that
+// go on from one another take a run each. `executions` and `regions`, which all phases of a session
+// share, must outlive it.
 std::unique_ptr<Executable> bucketed(const std::string& phase, std::vector<Bucket> buckets,
-                                     const StaticSizes& sizes, Executions& executions);
+                                     const StaticSizes& sizes, Executions& executions,
+                                     BeamRegions& regions);
 
 }  // namespace ng

@@ -56,7 +56,7 @@ void Translator::add_pieces(const TextRequest& request, std::string_view middle,
        split_to_fit(tokenizer_, middle, static_cast<size_t>(options.max_source_tokens) - 2)) {
     jobs.push_back({tokenizer_.frame(tokenizer_.encode_content(piece.text), from),
                     {},
-                    BeamSearch(search, prompt, session_.vocabulary()),
+                    BeamSearch(search, prompt, replicas_.first().vocabulary()),
                     ""});
     text.cut_at_blank.push_back(piece.cut_at_blank);
   }
@@ -138,7 +138,7 @@ std::vector<Translated> Translator::translate(const std::vector<TextRequest>& re
   std::vector<Text> texts;
   for (const TextRequest& request : requests) texts.push_back(prepare(request, options, jobs));
   const double tokenized = seconds();
-  run_jobs(session_, jobs, options.batch);
+  replicas_.run(jobs, options.batch);
   const double generated = seconds();
   std::vector<Translated> out;
   for (const Text& text : texts) out.push_back(finish(text, jobs, options.n_best));

@@ -38,8 +38,8 @@ class Translator {
  public:
   // The search's defaults: those of the checkpoint with whatever the caller changed. All must
   // outlive the translator.
-  Translator(Session& session, const Tokenizer& tokenizer, GenerationOptions search)
-      : session_(session), tokenizer_(tokenizer), search_(std::move(search)) {}
+  Translator(Replicas& replicas, const Tokenizer& tokenizer, GenerationOptions search)
+      : replicas_(replicas), tokenizer_(tokenizer), search_(std::move(search)) {}
 
   // Blanks around a text are taken off and put back; a blank text is its own translation, n_best
   // times. Invalid UTF-8 becomes U+FFFD with a warning, NUL a space. Nothing is cut off: texts too
@@ -62,7 +62,7 @@ class Translator {
                   const TranslateOptions& options, std::vector<Job>& jobs, Text& text) const;
   Translated finish(const Text& text, const std::vector<Job>& jobs, int n_best);
 
-  Session& session_;
+  Replicas& replicas_;
   const Tokenizer& tokenizer_;
   GenerationOptions search_;
   Measured measured_;

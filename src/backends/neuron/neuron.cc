@@ -19,18 +19,6 @@ using NeuronResidents = Residents<Handle>;
 
 std::string name_of(const Port& port, Role role) { return module_name({role, port.name}); }
 
-// The stand-in for libnrt, where the build puts it.
-std::string emulated_library() {
-  std::error_code unreadable;
-  const Path program = std::filesystem::read_symlink("/proc/self/exe", unreadable);
-  const Path library = program.parent_path() / "libemulated-nrt.so";
-  if (!unreadable && std::filesystem::exists(library, unreadable)) return library.string();
-  throw Error(Error::Kind::Device,
-              fmt::format("--device emulated: {} is not there: build it (cmake --build --preset "
-                          "release --target emulated-nrt) and keep it beside the program",
-                          library.string()));
-}
-
 // Physical cores of a logical one, here.
 uint32_t logical_core(const NeuronTarget& target) {
   const char* text = std::getenv("NEURON_LOGICAL_NC_CONFIG");
@@ -83,13 +71,16 @@ class NeuronExecutable : public Executable {
       if (bound.inputs[i] == nullptr) {
         add_own(in_, name, interface.inputs[i].type, inputs_);
       } else {
-        runtime_.add(in_, name, bound.inputs[i]->buffer);
+        add(in_, name, *bound.inputs[i], &Resident::buffer);
       }
     }
     for (size_t i = 0; i < interface.states.size(); ++i) {  // in place: one buffer at both ends
-      const Handle& state = bound.states[i]->buffer;
-      runtime_.add(in_, name_of(interface.states[i], Role::state), state);
-      runtime_.add(out_, interface.states[i].name, state);
+      add(in_, name_of(interface.states[i], Role::state), *bound.states[i], &Resident::buffer);
+      add(out_, interface.states[i].name, *bound.states[i], &Resident::buffer);
+    }
+    for (const auto& [output, input] : interface.replaced) {
+      add(out_, interface.outputs[output].name, *bound.inputs[input], &Resident::spare);
+      replaced_.push_back(bound.inputs[input]);
     }
     for (size_t i = 0; i < interface.weights.size(); ++i) {
       runtime_.add(in_, name_of(interface.weights[i], Role::weight), bound.weights[i]->buffer);
@@ -106,13 +97,25 @@ class NeuronExecutable : public Executable {
       NG_CHECK(inputs[i].data != nullptr, "an input without bytes");
       runtime_.write(inputs_[i], bytes_of(inputs[i]));
     }
+    for (const End& end : ends_) {  // this module or another may have swapped its buffers
+      if (end.state->spare) runtime_.add(end.set, end.name, end.state->*end.buffer);
+    }
     runtime_.execute(model_, in_, out_);
+    for (Resident* state : replaced_) std::swap(state->buffer, state->spare);
     for (size_t i = 0; i < outputs.size(); ++i) {
       if (outputs[i].data != nullptr) runtime_.read(outputs_[i], bytes_of(outputs[i]));
     }
   }
 
  private:
+  using Resident = NeuronResidents::Resident;
+  struct End {
+    const Handle& set;
+    std::string name;
+    Resident* state;
+    Handle Resident::*buffer;
+  };
+
   static std::span<std::byte> bytes_of(const Argument& argument) {
     return {argument.data, static_cast<size_t>(byte_count(argument.type))};
   }
@@ -122,8 +125,15 @@ class NeuronExecutable : public Executable {
     runtime_.add(set, name, own.back());
   }
 
+  void add(const Handle& set, const std::string& name, Resident& state, Handle Resident::*buffer) {
+    ends_.push_back({set, name, &state, buffer});
+    runtime_.add(set, name, state.*buffer);
+  }
+
   Runtime& runtime_;
   const CallerPorts ports_;
+  std::vector<End> ends_;  // of states
+  std::vector<Resident*> replaced_;
   std::vector<Handle> inputs_, outputs_;  // of the caller's ports; they go after the model that
   const Handle in_, out_, model_;         // uses them, and after the sets that hold them
 };
@@ -134,8 +144,9 @@ class OpenedNeuron : public Device {
       : target_(target),
         programs_(options.programs),
         emulated_(options.emulated),
-        runtime_(options.emulated && options.library.empty() ? emulated_library()
-                                                             : options.library) {}
+        runtime_(options.emulated && options.library.empty() ? emulated_library() : options.library,
+                 options.core) {}
+  int replicas() const override { return runtime_.cores(); }
 
   std::unique_ptr<Executable> load(std::string_view artifact,
                                    const WeightSource& weights) override {
@@ -155,7 +166,18 @@ class OpenedNeuron : public Device {
       return buffer;
     };
     const NeuronResidents::Bound bound = residents_.bind(interface, weights, upload);
+    for (const auto& [output, input] : interface.replaced) {
+      const Port& port = interface.outputs[output];
+      Handle& spare = bound.inputs[input]->spare;
+      if (!spare) spare = runtime_.allocate(uint64_t(byte_count(port.type)), port.name);
+    }
     return std::make_unique<NeuronExecutable>(runtime_, std::move(model), interface, bound);
+  }
+  Tensor state(const std::string& name) override {
+    const NeuronResidents::Resident& held = residents_.state(name);
+    std::vector<std::byte> bytes(static_cast<size_t>(byte_count(held.type)));
+    runtime_.read(held.buffer, bytes);
+    return Tensor::own(held.type, std::move(bytes));
   }
   std::string description() const override {
     return fmt::format("{} {} (libnrt {})", emulated_ ? "emulated" : "neuron", target_.name,
@@ -171,6 +193,17 @@ class OpenedNeuron : public Device {
 };
 
 }  // namespace
+
+std::string emulated_library() {
+  std::error_code unreadable;
+  const Path program = std::filesystem::read_symlink("/proc/self/exe", unreadable);
+  const Path library = program.parent_path() / "libemulated-nrt.so";
+  if (!unreadable && std::filesystem::exists(library, unreadable)) return library.string();
+  throw Error(Error::Kind::Device,
+              fmt::format("--device emulated: {} is not there: build it (cmake --build --preset "
+                          "release --target emulated-nrt) and keep it beside the program",
+                          library.string()));
+}
 
 std::unique_ptr<Device> open_neuron(const NeuronTarget& target, const DeviceOptions& options) {
   NG_CHECK(options.programs, "no NEFFs");

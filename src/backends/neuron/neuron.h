@@ -6,7 +6,7 @@
 
 namespace ng {
 
-// The first core that is visible. options: library, emulated and programs, which gives the NEFF of
+// One of the visible cores. options: library, core, emulated and programs, which gives the NEFF of
 // a module by the module's name. load() takes the module itself, which says what the NEFF's tensors
 // are: it is not compiled again. Its executables are destroyed before it and run one at a time;
 // run() takes and gives exactly the module's types. Weights and states as PjrtDevice keeps them
@@ -15,5 +15,8 @@ namespace ng {
 // A library that is missing or lacks something, a NEFF that is not the module's, and whatever
 // libnrt says: Device. A NEFF that cannot run here by its header: User (neff.h).
 std::unique_ptr<Device> open_neuron(const NeuronTarget& target, const DeviceOptions& options);
+
+// The stand-in for libnrt beside the program. Not there: Device.
+std::string emulated_library();
 
 }  // namespace ng

@@ -70,9 +70,11 @@ class NeuronDevice : public ::testing::Test {
     modules[graph.name] = emit_hlo(graph, HloDialect::neuron);
     neffs[graph.name] = pseudo_neff(modules[graph.name], graph.name, kVersion, 1);
   }
-  std::unique_ptr<Device> open(bool emulated = true, const std::string& library = NG_EMULATED_NRT) {
+  std::unique_ptr<Device> open(bool emulated = true, const std::string& library = NG_EMULATED_NRT,
+                               int core = 0) {
     DeviceOptions options;
     options.library = library;
+    options.core = core;
     options.emulated = emulated;
     options.programs = [this](const std::string& name) { return bytes_of(neffs.at(name)); };
     return open_neuron(find_neuron_target("inf2"), options);
@@ -127,6 +129,29 @@ TEST_F(NeuronDevice, ModulesShareWeightsAndStatesByName) {
     EXPECT_EQ(weights_asked, 1);
     EXPECT_EQ(device->description(), "emulated inf2 (libnrt 2.34.10.0)");
     EXPECT_STREQ(std::getenv("NEURON_RT_STOCHASTIC_ROUNDING_EN"), "0");
+  }
+  expect_nothing_left();
+}
+
+TEST_F(NeuronDevice, CoresHaveStatesOfTheirOwnAndTheLibraryInCommon) {
+  const Environment cores("EMULATED_NRT_CORES", "2");
+  add(writer("one"));
+  add(reader());
+  {
+    auto device = open();
+    EXPECT_EQ(device->replicas(), 2);
+    const auto other = open(true, NG_EMULATED_NRT, 1);
+    const auto one = load(*other, "one"), two = load(*other, "reader");
+    {
+      const auto mine = load(*device, "one"), reads = load(*device, "reader");
+      EXPECT_EQ(write(*mine, 5, 7, 0), (std::vector<float>{5, 7, 12, 31}));
+      EXPECT_EQ(read(*two, 0), (std::vector<float>{0, 0}));
+      EXPECT_EQ(write(*one, 1, 2, 0), (std::vector<float>{1, 2, 3, 8}));
+      EXPECT_EQ(read(*reads, 0), (std::vector<float>{5, 7}));
+    }
+    device.reset();  // the other's library is still open
+    EXPECT_EQ(read(*two, 0), (std::vector<float>{1, 2}));
+    EXPECT_THAT(device_error([&] { open(true, NG_EMULATED_NRT, 2); }), HasSubstr("core 2"));
   }
   expect_nothing_left();
 }

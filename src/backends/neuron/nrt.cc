@@ -5,6 +5,8 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <thread>
 
 #include "backends/neuron/nrt_status.h"
@@ -13,7 +15,7 @@
 namespace ng::nrt {
 namespace {
 
-constexpr int32_t kCore = 0, kOneCore = 1;
+constexpr int32_t kOneCore = 1;
 constexpr const char* kInstalled = "/opt/aws/neuron/lib/libnrt.so.1";
 constexpr uint64_t kMostTensors = 100'000;
 
@@ -30,10 +32,8 @@ Status call_patiently(F function, Args... args) {
   return status;
 }
 
-}  // namespace
-
 // Absent functions are null.
-struct Runtime::Functions {
+struct Functions {
   Status (*init)(int32_t framework, const char* framework_version, const char* fal_version);
   void (*close)();
   Status (*load)(const void* neff, size_t size, int32_t core, int32_t cores, Model** model);
@@ -54,63 +54,70 @@ struct Runtime::Functions {
   Status (*get_memory_stats)(uint32_t core, MemoryStats* stats, size_t in, size_t* out);
 };
 
-void Release::operator()(void* object) const noexcept {
-  const Runtime::Functions& functions = *runtime->functions_;
-  switch (kind) {
-    case Kind::model: call_patiently(functions.unload, static_cast<Model*>(object)); return;
-    case Kind::buffer: {
-      auto* buffer = static_cast<Buffer*>(object);
-      return functions.tensor_free(&buffer);
-    }
-    case Kind::set: {
-      auto* set = static_cast<Set*>(object);
-      return functions.destroy_tensor_set(&set);
-    }
-  }
+[[noreturn]] void fail(const std::string& path, const std::string& message) {
+  throw Error(Error::Kind::Device, fmt::format("Neuron runtime {}: {}", shown(path, 400), message));
 }
 
-Runtime::Runtime(const std::string& library) : functions_(std::make_unique<Functions>()) {
-  open(library);
-  bind();
-  // Results must not depend on chance; the runtime reads this when it begins.
-  ::setenv("NEURON_RT_STOCHASTIC_ROUNDING_EN", "0", 1);
-  read_version();
-  check_cores();
-  call("nrt_init", functions_->init, kNoFramework, "", "");
-}
+}  // namespace
 
-// The library stays loaded: it may have threads of its own.
-Runtime::~Runtime() { functions_->close(); }
-
-void Runtime::open(const std::string& library) {
-  const char* named = std::getenv("NEUROGLOT_LIBNRT");
-  path_ = !library.empty() ? library : named != nullptr && *named != '\0' ? named : "libnrt.so.1";
-  library_ = ::dlopen(path_.c_str(), RTLD_NOW | RTLD_LOCAL);
-  const std::string reason = library_ == nullptr ? ::dlerror() : "";
-  if (library_ == nullptr && path_ == "libnrt.so.1") {
-    library_ = ::dlopen(kInstalled, RTLD_NOW | RTLD_LOCAL);
+// It stays loaded when it goes: it may have threads of its own.
+struct Library {
+  explicit Library(const std::string& named);
+  ~Library() {
+    if (open) functions.close();
   }
-  if (library_ != nullptr) return;
-  fail(
-      fmt::format("cannot be loaded: {}. It is of an Inf2, Trn1 or Trn2 instance (sudo apt-get "
-                  "install aws-neuronx-runtime-lib); --libnrt PATH says where it is, and --device "
-                  "emulated rehearses without",
-                  shown(reason, 400)));
+  Library(const Library&) = delete;
+  Library& operator=(const Library&) = delete;
+
+  std::string path;
+  Functions functions = {};
+  std::optional<NeuronVersion> version;
+  std::optional<uint32_t> cores;  // that this process sees
+  bool open = false;              // nrt_init was called
+
+ private:
+  template <class F>
+  bool bind(F& function, const char* name);
+  template <class F>
+  void bind_needed(F& function, const char* name);
+  void bind_all();
+  void ask();
+
+  void* handle_ = nullptr;
+};
+
+Library::Library(const std::string& named) {
+  const char* other = std::getenv("NEUROGLOT_LIBNRT");
+  path = !named.empty() ? named : other != nullptr && *other != '\0' ? other : "libnrt.so.1";
+  handle_ = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  const std::string reason = handle_ == nullptr ? ::dlerror() : "";
+  if (handle_ == nullptr && path == "libnrt.so.1") {
+    handle_ = ::dlopen(kInstalled, RTLD_NOW | RTLD_LOCAL);
+  }
+  if (handle_ == nullptr) {
+    fail(path, fmt::format(
+                   "cannot be loaded: {}. It is of an Inf2, Trn1 or Trn2 instance (sudo apt-get "
+                   "install aws-neuronx-runtime-lib); --libnrt PATH says where it is, and --device "
+                   "emulated rehearses without",
+                   shown(reason, 400)));
+  }
+  bind_all();
+  ask();
 }
 
 template <class F>
-bool Runtime::bind(F& function, const char* name) {
-  function = reinterpret_cast<F>(::dlsym(library_, name));
+bool Library::bind(F& function, const char* name) {
+  function = reinterpret_cast<F>(::dlsym(handle_, name));
   return function != nullptr;
 }
 
 template <class F>
-void Runtime::bind_needed(F& function, const char* name) {
-  if (!bind(function, name)) fail(fmt::format("is no Neuron runtime: it lacks {}", name));
+void Library::bind_needed(F& function, const char* name) {
+  if (!bind(function, name)) fail(path, fmt::format("is no Neuron runtime: it lacks {}", name));
 }
 
-void Runtime::bind() {
-  Functions& f = *functions_;
+void Library::bind_all() {
+  Functions& f = functions;
   bind_needed(f.init, "nrt_init");
   bind_needed(f.close, "nrt_close");
   bind_needed(f.load, "nrt_load");
@@ -133,20 +140,69 @@ void Runtime::bind() {
   bind(f.get_memory_stats, "nrt_get_vnc_memory_stats");
 }
 
-void Runtime::read_version() {
-  Version version = {};
-  if (functions_->get_version == nullptr) return;
-  if (functions_->get_version(&version, sizeof version) != kSuccess) return;
-  version_ = parse_neuron_version(
-      fmt::format("{}.{}.{}.{}", version.major, version.minor, version.patch, version.maintenance));
+void Library::ask() {
+  Version found = {};
+  if (functions.get_version != nullptr && functions.get_version(&found, sizeof found) == kSuccess) {
+    version = parse_neuron_version(
+        fmt::format("{}.{}.{}.{}", found.major, found.minor, found.patch, found.maintenance));
+  }
+  uint32_t count = 0;
+  if (functions.get_visible_core_count != nullptr &&
+      functions.get_visible_core_count(&count) == kSuccess) {
+    cores = count;
+  }
 }
 
-void Runtime::check_cores() const {
-  uint32_t count = 0;
-  if (functions_->get_visible_core_count == nullptr) return;
-  if (functions_->get_visible_core_count(&count) != kSuccess || count > 0) return;
-  fail("no Neuron core is visible: see `neuron-ls` and NEURON_RT_VISIBLE_CORES");
+Found find_runtime(const std::string& library) {
+  const Library found(library);
+  return {found.path, found.version, found.cores};
 }
+
+namespace {
+
+// That of other cores where there are any: a process initialises libnrt once.
+std::shared_ptr<Library> shared_library(const std::string& named) {
+  static std::mutex mutex;
+  static std::map<std::string, std::weak_ptr<Library>> known;
+  const std::lock_guard hold(mutex);
+  std::shared_ptr<Library> library = known[named].lock();
+  if (!library) known[named] = library = std::make_shared<Library>(named);
+  return library;
+}
+
+}  // namespace
+
+void Release::operator()(void* object) const noexcept {
+  const Functions& functions = runtime->library_->functions;
+  switch (kind) {
+    case Kind::model: call_patiently(functions.unload, static_cast<Model*>(object)); return;
+    case Kind::buffer: {
+      auto* buffer = static_cast<Buffer*>(object);
+      return functions.tensor_free(&buffer);
+    }
+    case Kind::set: {
+      auto* set = static_cast<Set*>(object);
+      return functions.destroy_tensor_set(&set);
+    }
+  }
+}
+
+Runtime::Runtime(const std::string& library, int core)
+    : library_(shared_library(library)), core_(core) {
+  if (!library_->open) {
+    if (cores() == 0) {
+      fail("no Neuron core is visible: see `neuron-ls` and NEURON_RT_VISIBLE_CORES");
+    }
+    // Results must not depend on chance; the runtime reads this when it begins.
+    ::setenv("NEURON_RT_STOCHASTIC_ROUNDING_EN", "0", 1);
+    call("nrt_init", library_->functions.init, kNoFramework, "", "");
+    library_->open = true;
+  }
+  if (core_ >= cores()) fail(fmt::format("core {}: {} are visible", core_, cores()));
+}
+
+const std::optional<NeuronVersion>& Runtime::version() const { return library_->version; }
+int Runtime::cores() const { return static_cast<int>(library_->cores.value_or(1)); }
 
 template <class F, class... Args>
 void Runtime::call(const char* name, F function, Args... args) {
@@ -165,29 +221,26 @@ void Runtime::call(const char* name, F function, Args... args) {
 std::string Runtime::memory_used() const {
   MemoryStats stats = {};
   size_t written = 0;
-  if (functions_->get_memory_stats == nullptr ||
-      functions_->get_memory_stats(kCore, &stats, sizeof stats, &written) != kSuccess) {
+  if (library_->functions.get_memory_stats == nullptr ||
+      library_->functions.get_memory_stats(core_, &stats, sizeof stats, &written) != kSuccess) {
     return "";
   }
   return fmt::format(" ({} of {} MB are used)", stats.used >> 20, stats.limit >> 20);
 }
 
-void Runtime::fail(const std::string& message) const {
-  throw Error(Error::Kind::Device,
-              fmt::format("Neuron runtime {}: {}", shown(path_, 400), message));
-}
+void Runtime::fail(const std::string& message) const { nrt::fail(library_->path, message); }
 
 Handle Runtime::load(std::span<const std::byte> neff) {
   Model* model = nullptr;
   const void* bytes = neff.data();
-  call("nrt_load", functions_->load, bytes, neff.size(), kCore, kOneCore, &model);
+  call("nrt_load", library_->functions.load, bytes, neff.size(), core_, kOneCore, &model);
   if (model == nullptr) fail("nrt_load gave nothing");
   return {model, Release{this, Kind::model}};
 }
 
 std::vector<NamedTensor> Runtime::tensors_of(const Handle& model) {
   TensorInfos* infos = nullptr;
-  call("nrt_get_model_tensor_info", functions_->get_model_tensor_info,
+  call("nrt_get_model_tensor_info", library_->functions.get_model_tensor_info,
        static_cast<Model*>(model.get()), &infos);
   if (infos == nullptr) fail("nrt_get_model_tensor_info gave nothing");
   std::vector<NamedTensor> found;
@@ -197,43 +250,43 @@ std::vector<NamedTensor> Runtime::tensors_of(const Handle& model) {
     found.push_back({std::string(info.name, ::strnlen(info.name, sizeof info.name)),
                      info.usage == kInput, info.size});
   }
-  call("nrt_free_model_tensor_info", functions_->free_model_tensor_info, infos);
+  call("nrt_free_model_tensor_info", library_->functions.free_model_tensor_info, infos);
   if (count > kMostTensors) fail(fmt::format("a NEFF has {} tensors", count));
   return found;
 }
 
 Handle Runtime::allocate(uint64_t bytes, const std::string& name) {
   Buffer* buffer = nullptr;
-  call("nrt_tensor_allocate", functions_->tensor_allocate, kOnDevice, kCore, size_t{bytes},
+  call("nrt_tensor_allocate", library_->functions.tensor_allocate, kOnDevice, core_, size_t{bytes},
        name.c_str(), &buffer);
   if (buffer == nullptr) fail("nrt_tensor_allocate gave nothing");
   return {buffer, Release{this, Kind::buffer}};
 }
 
 void Runtime::write(const Handle& buffer, std::span<const std::byte> bytes) {
-  call("nrt_tensor_write", functions_->tensor_write, static_cast<Buffer*>(buffer.get()),
+  call("nrt_tensor_write", library_->functions.tensor_write, static_cast<Buffer*>(buffer.get()),
        static_cast<const void*>(bytes.data()), size_t{0}, bytes.size());
 }
 
 void Runtime::read(const Handle& buffer, std::span<std::byte> bytes) {
-  call("nrt_tensor_read", functions_->tensor_read, static_cast<const Buffer*>(buffer.get()),
+  call("nrt_tensor_read", library_->functions.tensor_read, static_cast<const Buffer*>(buffer.get()),
        static_cast<void*>(bytes.data()), size_t{0}, bytes.size());
 }
 
 Handle Runtime::make_set() {
   Set* set = nullptr;
-  call("nrt_allocate_tensor_set", functions_->allocate_tensor_set, &set);
+  call("nrt_allocate_tensor_set", library_->functions.allocate_tensor_set, &set);
   if (set == nullptr) fail("nrt_allocate_tensor_set gave nothing");
   return {set, Release{this, Kind::set}};
 }
 
 void Runtime::add(const Handle& set, const std::string& name, const Handle& buffer) {
-  call("nrt_add_tensor_to_tensor_set", functions_->add_tensor_to_tensor_set,
+  call("nrt_add_tensor_to_tensor_set", library_->functions.add_tensor_to_tensor_set,
        static_cast<Set*>(set.get()), name.c_str(), static_cast<Buffer*>(buffer.get()));
 }
 
 void Runtime::execute(const Handle& model, const Handle& inputs, const Handle& outputs) {
-  call("nrt_execute", functions_->execute, static_cast<Model*>(model.get()),
+  call("nrt_execute", library_->functions.execute, static_cast<Model*>(model.get()),
        static_cast<const Set*>(inputs.get()), static_cast<Set*>(outputs.get()));
 }
 

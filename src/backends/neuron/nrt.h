@@ -29,19 +29,30 @@ struct NamedTensor {
   uint64_t bytes = 0;
 };
 
-// The library, initialised, and one of its cores, the first that is visible. Every call that does
-// not succeed follows its status's policy (nrt_status.h) and is then a Device error; after one that
-// lost the device every other is refused. For one thread. A process has one at a time.
+// The library, as far as it can be asked without taking a core.
+struct Found {
+  std::string path;
+  std::optional<NeuronVersion> version;
+  std::optional<uint32_t> cores;  // that this process sees
+};
+// Missing, or no libnrt: Device. `library` as below.
+Found find_runtime(const std::string& library);
+
+struct Library;
+
+// One of the visible cores of a library, which is initialised with the first of its Runtimes and
+// closed with the last; they are made and go one at a time. Every call that does not succeed follows its status's policy (nrt_status.h)
+// and is then a Device error; after one that lost the core every other is refused. For one thread.
 class Runtime {
  public:
   // `library`: a path; empty: $NEUROGLOT_LIBNRT, else the loader's libnrt.so.1, else the one below
-  // /opt/aws/neuron. Missing, or it lacks a function that we need: Device.
-  explicit Runtime(const std::string& library);
-  ~Runtime();
+  // /opt/aws/neuron. Missing, or it lacks a function that we need, or that core: Device.
+  explicit Runtime(const std::string& library, int core = 0);
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
 
-  const std::optional<NeuronVersion>& version() const { return version_; }
+  const std::optional<NeuronVersion>& version() const;
+  int cores() const;  // that this process sees
 
   Handle load(std::span<const std::byte> neff);
   std::vector<NamedTensor> tensors_of(const Handle& model);
@@ -56,24 +67,13 @@ class Runtime {
 
  private:
   friend struct Release;
-  struct Functions;
-  void open(const std::string& library);
-  void bind();
-  template <class F>
-  bool bind(F& function, const char* name);
-  template <class F>
-  void bind_needed(F& function, const char* name);
-  void check_cores() const;
-  void read_version();
   template <class F, class... Args>
   void call(const char* name, F function, Args... args);
   std::string memory_used() const;
   [[noreturn]] void fail(const std::string& message) const;
 
-  std::string path_;
-  void* library_ = nullptr;
-  std::unique_ptr<Functions> functions_;
-  std::optional<NeuronVersion> version_;
+  const std::shared_ptr<Library> library_;
+  const int32_t core_;
   std::string lost_;  // by which error; empty: it is there
 };
 

@@ -99,6 +99,9 @@ class PjrtExecutable : public Executable {
       const size_t state = alias.parameter - interface_.inputs.size();
       bound_.states.at(state)->buffer = std::move(results.at(alias.output));
     }
+    for (const auto& [output, input] : interface_.replaced) {  // the one that was read goes
+      bound_.inputs.at(input)->buffer = std::move(results.at(output));
+    }
     return results;
   }
 
@@ -125,6 +128,12 @@ class OpenedPjrt : public PjrtDevice {
     });
     return std::make_unique<PjrtExecutable>(client_, std::move(compiled), std::move(interface),
                                             std::move(bound), runs_.emplace_back(0));
+  }
+  Tensor state(const std::string& name) override {
+    const Resident& held = residents_.state(name);
+    std::vector<std::byte> bytes(static_cast<size_t>(byte_count(held.type)));
+    client_.download(held.buffer, held.type, bytes.data());
+    return Tensor::own(held.type, std::move(bytes));
   }
   std::string description() const override { return client_.description(); }
   std::vector<int64_t> runs() const override { return {runs_.begin(), runs_.end()}; }

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "ir/interpret.h"
+#include "ir/replaced.h"
 #include "ir/text.h"
 
 namespace ng {
@@ -12,10 +13,25 @@ namespace {
 
 class ReferenceExecutable : public Executable {
  public:
-  ReferenceExecutable(Graph graph, WeightSource weights, ThreadPool& threads)
+  ReferenceExecutable(Graph graph, WeightSource weights, ThreadPool* threads, HeldStates* held)
       : graph_(std::move(graph)), weights_(std::move(weights)), threads_(threads) {
-    for (const Named& in : graph_.inputs()) inputs_.push_back({in.name, graph_.type(in.value)});
-    for (const Named& out : graph_.outputs) outputs_.push_back({out.name, graph_.type(out.value)});
+    for (const Named& in : graph_.inputs()) {
+      const Type& type = graph_.type(in.value);
+      const bool written = graph_.find_output(in.name) || graph_.find_output(next_of(in.name));
+      if (held == nullptr || (!written && !held->contains(in.name))) {
+        inputs_.push_back({in.name, type});
+        continue;
+      }
+      const std::vector<std::byte> zeros(static_cast<size_t>(byte_count(type)));
+      Tensor& state = held->emplace(in.name, Tensor::own(type, zeros)).first->second;
+      check(state.type == type, "state '{}' is {} in one module, {} in another", shown(in.name),
+            to_string(state.type), to_string(type));
+      states_[in.name] = &state;
+    }
+    for (const Named& out : graph_.outputs) {
+      const bool state = states_.contains(out.name) || (held != nullptr && is_next(out.name));
+      if (!state) outputs_.push_back({out.name, graph_.type(out.value)});
+    }
   }
   const std::vector<Port>& inputs() const override { return inputs_; }
   const std::vector<Port>& outputs() const override { return outputs_; }
@@ -31,7 +47,13 @@ class ReferenceExecutable : public Executable {
       if (outputs[i].data == nullptr) continue;
       bindings.counts.bind(outputs_[i].type, outputs[i].type, outputs_[i].name);
     }
-    const std::map<std::string, Tensor> results = interpret(graph_, std::move(bindings), &threads_);
+    for (const auto& [name, state] : states_) bindings.inputs[name] = *state;
+    const std::map<std::string, Tensor> results = interpret(graph_, std::move(bindings), threads_);
+    for (const auto& [name, state] : states_) {
+      for (const std::string& written : {name, next_of(name)}) {
+        if (results.contains(written)) *state = results.at(written);
+      }
+    }
     for (size_t i = 0; i < outputs.size(); ++i) {
       if (outputs[i].data == nullptr) continue;
       const Tensor& result = results.at(outputs_[i].name);
@@ -42,8 +64,9 @@ class ReferenceExecutable : public Executable {
  private:
   Graph graph_;
   std::vector<Port> inputs_, outputs_;
+  std::map<std::string, Tensor*> states_;  // that the caller does not bind
   WeightSource weights_;
-  ThreadPool& threads_;
+  ThreadPool* threads_;
 };
 
 class ReferenceDevice : public Device {
@@ -52,7 +75,7 @@ class ReferenceDevice : public Device {
   std::unique_ptr<Executable> load(std::string_view artifact,
                                    const WeightSource& weights) override {
     return std::make_unique<ReferenceExecutable>(parse_graph(artifact, "artifact"), weights,
-                                                 threads_);
+                                                 &threads_, nullptr);
   }
   std::string description() const override {
     return fmt::format("reference ({} threads)", threads_.size());
@@ -67,6 +90,12 @@ class ReferenceDevice : public Device {
 std::unique_ptr<Device> open_reference(const DeviceOptions& options) {
   return std::make_unique<ReferenceDevice>(options.threads > 0 ? options.threads
                                                                : available_threads());
+}
+
+std::unique_ptr<Executable> interpret_module(Graph graph, WeightSource weights, ThreadPool* threads,
+                                             HeldStates& states) {
+  return std::make_unique<ReferenceExecutable>(std::move(graph), std::move(weights), threads,
+                                               &states);
 }
 
 }  // namespace ng

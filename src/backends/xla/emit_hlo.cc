@@ -1,5 +1,6 @@
 #include "backends/xla/emit_hlo.h"
 
+#include <algorithm>
 #include <array>
 #include <cfloat>
 #include <map>
@@ -70,8 +71,8 @@ void set_attribute(hlo::Instruction& instruction, const char* key, const std::st
 
 class Emitter {
  public:
-  Emitter(const Graph& graph, HloDialect dialect)
-      : graph_(graph), dialect_(dialect), ids_(graph.nodes().size()) {}
+  Emitter(const Graph& graph, HloDialect dialect, std::span<const CustomCall> calls)
+      : graph_(graph), dialect_(dialect), calls_(calls), ids_(graph.nodes().size()) {}
   std::string run();
 
  private:
@@ -79,6 +80,7 @@ class Emitter {
   int64_t in(const Node& node, size_t i) const { return id(node.inputs[i]); }
   const Type& type(const Node& node, size_t i) const { return graph_.type(node.inputs[i]); }
 
+  const CustomCall* custom_call_of(Op op) const;
   std::string called_name(const Node& node) const;
   void add_called(const Node& node);
   void add_parameters(Writer& to);
@@ -89,24 +91,34 @@ class Emitter {
   int64_t reduce(Writer& to, const Node& node);
   int64_t write_rows(Writer& to, const Node& node);
   void sorted_top_k(Writer& to, uint32_t at);
-  void custom_top_k(Writer& to, uint32_t at);
+  void custom_call(Writer& to, uint32_t at, const CustomCall& as);
   void add_root(Writer& to);
 
   const Graph& graph_;
   HloDialect dialect_;
+  std::span<const CustomCall> calls_;
   int64_t last_id_ = 0;
   std::vector<std::array<int64_t, 2>> ids_;  // node, result → instruction
   std::map<std::string, int64_t> called_;    // name → computation
   hlo::Module module_;
 };
 
+// Null: it is written as instructions.
+const CustomCall* Emitter::custom_call_of(Op op) const {
+  if (dialect_ == HloDialect::xla) return nullptr;
+  const auto found = std::find_if(calls_.begin(), calls_.end(),
+                                  [&](const CustomCall& call) { return call.op == op; });
+  return found == calls_.end() ? nullptr : &*found;
+}
+
 // The computation of scalars that the node's instruction calls; "" for none.
 std::string Emitter::called_name(const Node& node) const {
+  if (custom_call_of(node.op) != nullptr) return "";
   switch (node.op) {
     case Op::reduce_sum: return "add";
     case Op::reduce_max: return "maximum";
     case Op::write_rows: return fmt::format("replace.{}", name(node.types[0].dtype));
-    case Op::top_k: return dialect_ == HloDialect::xla ? "greater" : "";
+    case Op::top_k: return "greater";
     default: return "";
   }
 }
@@ -211,13 +223,16 @@ void Emitter::sorted_top_k(Writer& to, uint32_t at) {
   }
 }
 
-void Emitter::custom_top_k(Writer& to, uint32_t at) {
+void Emitter::custom_call(Writer& to, uint32_t at, const CustomCall& as) {
   const Node& node = graph_.nodes()[at];
-  hlo::Instruction& call = to.add("custom-call", {in(node, 0)});
+  hlo::Instruction& call = to.add("custom-call", {});
+  for (const Value& value : node.inputs) call.add_operand_ids(id(value));
+  call.set_custom_call_target(std::string(as.target));
+  if (as.backend_config != nullptr) call.set_backend_config(as.backend_config(node));
+  ids_[at][0] = call.id();
+  if (node.types.size() == 1) return set_shape(*call.mutable_shape(), node.types[0]);
   set_tuple_shape(*call.mutable_shape(), node.types);
-  call.set_custom_call_target("AwsNeuronTopK");
-  call.set_backend_config(fmt::format("{}", node.types[0].size(1)));
-  for (size_t i = 0; i < 2; ++i) {
+  for (size_t i = 0; i < node.types.size(); ++i) {
     hlo::Instruction& part = to.add("get-tuple-element", node.types[i], {call.id()});
     part.set_tuple_index(static_cast<int64_t>(i));
     ids_[at][i] = part.id();
@@ -277,6 +292,7 @@ int64_t Emitter::simple(Writer& to, const Node& node) {
 
 void Emitter::add_node(Writer& to, uint32_t at) {
   const Node& node = graph_.nodes()[at];
+  if (const CustomCall* call = custom_call_of(node.op)) return custom_call(to, at, *call);
   switch (node.op) {
     case Op::input:
     case Op::weight: return;
@@ -285,8 +301,7 @@ void Emitter::add_node(Writer& to, uint32_t at) {
     case Op::reduce_sum:
     case Op::reduce_max: ids_[at][0] = reduce(to, node); return;
     case Op::write_rows: ids_[at][0] = write_rows(to, node); return;
-    case Op::top_k:
-      return dialect_ == HloDialect::xla ? sorted_top_k(to, at) : custom_top_k(to, at);
+    case Op::top_k: return sorted_top_k(to, at);
     default: ids_[at][0] = simple(to, node);
   }
 }
@@ -335,10 +350,18 @@ std::string Emitter::run() {
 
 }  // namespace
 
-std::string emit_hlo(const Graph& graph, HloDialect dialect) {
+std::span<const CustomCall> neuron_custom_calls() {
+  static constexpr CustomCall kCalls[] = {
+      {Op::top_k, "AwsNeuronTopK",
+       [](const Node& node) { return fmt::to_string(node.types[0].size(1)); }},
+  };
+  return kCalls;
+}
+
+std::string emit_hlo(const Graph& graph, HloDialect dialect, std::span<const CustomCall> calls) {
   const std::string reason = objection(graph);
   NG_CHECK(reason.empty(), "graph {} cannot become HLO: {}", shown(graph.name), reason);
-  return Emitter(canonical(graph), dialect).run();
+  return Emitter(canonical(graph), dialect, calls).run();
 }
 
 }  // namespace ng

@@ -2,6 +2,7 @@
 
 #include <google/protobuf/util/message_differencer.h>
 
+#include <algorithm>
 #include <map>
 
 #include "backends/xla/emit_hlo.h"
@@ -19,10 +20,12 @@ namespace {
 // seen at the end, when the graph is written again.
 class Importer {
  public:
-  Importer(const hlo::Module& module, const ModuleInterface& interface)
+  Importer(const hlo::Module& module, const ModuleInterface& interface,
+           std::span<const CustomCall> calls)
       : module_(module),
         entry_(module.computations(module.computations_size() - 1)),
         interface_(interface),
+        calls_(calls),
         graph_(module.name()) {}
   Graph run();
 
@@ -39,12 +42,13 @@ class Importer {
   int read_reduce(int number);
   int read_scatter(int number);
   int read_sorted_top_k(int number);
-  int read_custom_top_k(int number);
+  int read_custom_call(int number);
   void add_outputs();
 
   const hlo::Module& module_;
   const hlo::Computation& entry_;
   const ModuleInterface& interface_;
+  const std::span<const CustomCall> calls_;
   Graph graph_;
   std::map<int64_t, Value> values_;  // by instruction id
 };
@@ -189,17 +193,24 @@ int Importer::read_sorted_top_k(int number) {
   return 6;
 }
 
-// custom-call, two get-tuple-element
-int Importer::read_custom_top_k(int number) {
-  const hlo::Instruction &call = at(number), &scores = at(number + 1), &ids = at(number + 2);
-  check(call.custom_call_target() == "AwsNeuronTopK", "a custom call of '{}' is not supported",
+// custom-call, and a get-tuple-element for each result where there are several
+int Importer::read_custom_call(int number) {
+  const hlo::Instruction& call = at(number);
+  const auto known = std::find_if(calls_.begin(), calls_.end(), [&](const CustomCall& one) {
+    return one.target == call.custom_call_target();
+  });
+  check(known != calls_.end(), "a custom call of '{}' is not supported",
         shown(call.custom_call_target()));
-  Node node{Op::top_k, {}, {}, {type_of(scores.shape()), type_of(ids.shape())}};
-  node.inputs = {operand(call, 0)};
-  const Value value = add(scores, std::move(node));
-  define(scores, value);
-  define(ids, {value.node, 1});
-  return 3;
+  Node node{known->op, {}, {}, {}};
+  for (int i = 0; i < call.operand_ids_size(); ++i) node.inputs.push_back(operand(call, i));
+  const int parts = call.shape().tuple_shapes_size();
+  for (int i = 1; i <= parts; ++i) node.types.push_back(type_of(at(number + i).shape()));
+  const Value value = add(parts == 0 ? call : at(number + 1), std::move(node));
+  if (parts == 0) define(call, value);
+  for (int i = 0; i < parts; ++i) {
+    define(at(number + 1 + i), {value.node, static_cast<uint8_t>(i)});
+  }
+  return 1 + parts;
 }
 
 // The node of the instructions that begin here; returns how many they are.
@@ -224,7 +235,7 @@ int Importer::read(int number) {
   if (opcode == "constant") return read_constant(number);
   if (opcode == "compare") return read_select(number);
   if (opcode == "scatter") return read_scatter(number);
-  if (opcode == "custom-call") return read_custom_top_k(number);
+  if (opcode == "custom-call") return read_custom_call(number);
   fail("opcode '{}' is not supported here", shown(opcode));
 }
 
@@ -295,19 +306,19 @@ std::string first_difference_of(const hlo::Module& found, const hlo::Module& exp
 
 }  // namespace
 
-Graph import_hlo(std::string_view hlo, std::string_view what) {
+Graph import_hlo(std::string_view hlo, std::string_view what, std::span<const CustomCall> calls) {
   const ModuleInterface interface = read_interface(hlo, what);
   const hlo::Module module = parse_module(hlo, what);
   Graph graph;
   try {
-    graph = Importer(module, interface).run();
+    graph = Importer(module, interface, calls).run();
     verify(graph);
     const std::string reason = objection(graph);
     check(reason.empty(), "{}", reason);
   } catch (const Error& error) {
     throw Error(error.kind(), fmt::format("{}: {}", what, error.what()));
   }
-  const std::string again = emit_hlo(graph, dialect_of(module));
+  const std::string again = emit_hlo(graph, dialect_of(module), calls);
   if (again == hlo) return graph;
   fail("{}: not as it is written here: {}", what,
        shown(first_difference_of(module, parse_module(again, what)), 300));

@@ -6,6 +6,7 @@
 #include "backends/xla/legal.h"
 #include "backends/xla/wire.h"
 #include "base/error.h"
+#include "ir/replaced.h"
 
 namespace ng {
 namespace {
@@ -121,6 +122,17 @@ void read_aliases(const hlo::Module& module, ModuleInterface& found) {
   }
 }
 
+void find_replaced(ModuleInterface& found) {
+  for (size_t i = 0; i < found.inputs.size(); ++i) {
+    const Port& state = found.inputs[i];
+    const auto next = std::ranges::find(found.outputs, next_of(state.name), &Port::name);
+    if (next == found.outputs.end()) continue;
+    check(next->type == state.type, "state '{}' of {} becomes {}", shown(state.name),
+          to_string(state.type), to_string(next->type));
+    found.replaced.push_back({static_cast<size_t>(next - found.outputs.begin()), i});
+  }
+}
+
 }  // namespace
 
 ModuleInterface read_interface(std::string_view hlo, std::string_view what) {
@@ -132,6 +144,7 @@ ModuleInterface read_interface(std::string_view hlo, std::string_view what) {
     read_parameters(entry, found);
     read_outputs(entry, found);
     read_aliases(module, found);
+    find_replaced(found);
   } catch (const Error& error) {
     throw Error(error.kind(), fmt::format("{}: {}", what, error.what()));
   }
@@ -140,7 +153,9 @@ ModuleInterface read_interface(std::string_view hlo, std::string_view what) {
 
 CallerPorts caller_ports(const ModuleInterface& interface, const std::vector<bool>& held) {
   std::vector<bool> is_state(interface.outputs.size());
-  for (const auto& alias : interface.aliases) is_state.at(alias.output) = true;
+  for (const auto* states : {&interface.aliases, &interface.replaced}) {
+    for (const auto& state : *states) is_state.at(state.output) = true;
+  }
   CallerPorts ports;
   for (size_t i = 0; i < is_state.size(); ++i) {
     if (is_state[i]) continue;

@@ -18,7 +18,8 @@ struct ModuleInterface {
     size_t output = 0, parameter = 0;
     bool operator==(const Alias&) const = default;
   };
-  std::vector<Alias> aliases;  // one a state, in the order of outputs: types and names are equal
+  std::vector<Alias> aliases;   // one a state, in the order of outputs: types and names are equal
+  std::vector<Alias> replaced;  // inputs that are states too, with what they become (ir/replaced.h)
 };
 
 // Of what emit_hlo() wrote. Bounded and hostile-proof: what does not add up is a User error that
@@ -26,7 +27,7 @@ struct ModuleInterface {
 ModuleInterface read_interface(std::string_view hlo, std::string_view what);
 
 // What of a module a caller binds; the rest the device keeps. held[i]: input i is a state that
-// another module writes.
+// another module writes or this one replaces.
 struct CallerPorts {
   std::vector<Port> inputs, outputs;
   std::vector<size_t> output_numbers;

@@ -47,6 +47,29 @@ TEST(ModuleInterface, HasRolesNamesTypesAndAliasesInParameterOrder) {
   }
 }
 
+// A cache that the next run reads from another buffer, of `width` numbers a row.
+std::string replacing(int64_t width) {
+  Graph graph("decode");
+  const Value cache = input(graph, "keys.0", {DType::f32, {4, 2}});
+  const Value parent = input(graph, "parent", {DType::s32, {4}});
+  const Value ordered = gather_rows(graph, cache, parent);
+  graph.outputs = {{"y", cache}, {"keys.0.next", slice(graph, ordered, 1, 0, width)}};
+  return emit_hlo(graph, HloDialect::neuron);
+}
+
+TEST(ModuleInterface, StatesThatARunReplacesAreTheDevicesAndHaveNoAlias) {
+  const ModuleInterface found = read_interface(replacing(2), "module");
+  EXPECT_TRUE(found.states.empty());
+  EXPECT_TRUE(found.aliases.empty());
+  EXPECT_EQ(found.replaced, (std::vector<ModuleInterface::Alias>{{1, 0}}));
+  EXPECT_EQ(printed(caller_ports(found, {true, false}).inputs),
+            std::vector<std::string>{"parent s32[4]"});
+  EXPECT_EQ(printed(caller_ports(found, {true, false}).outputs),
+            std::vector<std::string>{"y f32[4,2]"});
+  EXPECT_THAT(refusal([] { read_interface(replacing(1), "module"); }),
+              HasSubstr("state 'keys.0' of f32[4,2] becomes f32[4,1]"));
+}
+
 TEST(ModuleInterface, NamesStandInTheModuleAsARuntimeBindsThem) {
   const hlo::Module module = parse_module(emit_hlo(small_graph(), HloDialect::neuron), "module");
   const hlo::Computation& entry = module.computations(module.computations_size() - 1);

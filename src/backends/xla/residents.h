@@ -18,9 +18,10 @@ class Residents {
   struct Resident {
     Type type;
     Handle buffer;
+    Handle spare = {};  // of a state that runs replace, where its next buffer is made beforehand
   };
   struct Bound {
-    std::vector<Resident*> inputs;  // states that another module writes; null: the caller gives
+    std::vector<Resident*> inputs;  // states of another module or replaced; null: the caller gives
     std::vector<Resident*> states, weights;
 
     std::vector<bool> held() const {
@@ -36,17 +37,19 @@ class Residents {
   // has: User.
   Bound bind(const ModuleInterface& interface, const WeightSource& weights, const Upload& upload) {
     Bound bound;
+    const auto find_state = [&](const Port& port) -> Resident& {
+      return find_or_upload(states_, port, [&] {
+        const auto bytes = static_cast<size_t>(byte_count(port.type));
+        return upload(Tensor::own(port.type, std::vector<std::byte>(bytes)), port.name);
+      });
+    };
+    for (const auto& state : interface.replaced) find_state(interface.inputs[state.parameter]);
     for (const Port& port : interface.inputs) {
       const auto held = states_.find(port.name);
       const bool is_state = held != states_.end() && held->second.type == port.type;
       bound.inputs.push_back(is_state ? &held->second : nullptr);
     }
-    for (const Port& port : interface.states) {
-      bound.states.push_back(&find_or_upload(states_, port, [&] {
-        const auto bytes = static_cast<size_t>(byte_count(port.type));
-        return upload(Tensor::own(port.type, std::vector<std::byte>(bytes)), port.name);
-      }));
-    }
+    for (const Port& port : interface.states) bound.states.push_back(&find_state(port));
     for (const Port& port : interface.weights) {
       bound.weights.push_back(&find_or_upload(weights_, port, [&] {
         const Tensor tensor = weights(port.name);
@@ -57,6 +60,9 @@ class Residents {
     }
     return bound;
   }
+
+  // What a module bound as a state.
+  const Resident& state(const std::string& name) const { return states_.at(name); }
 
  private:
   using Named = std::map<std::string, Resident>;

@@ -7,12 +7,14 @@
 #include <test_paths.h>
 
 #include "backends/cpu/cpu.h"
+#include "backends/neuron/emulated_nrt_for_test.h"
 #include "backends/neuron/neuron.h"
+#include "backends/reference/reference.h"
 #include "backends/xla/emit_hlo.h"
+#include "base/error.h"
 #include "compile/segments.h"
 #include "emulated/pseudo_neff.h"
 #include "ir/text.h"
-#include "static_device_for_test.h"
 #include "tiny_model.h"
 #include "translate/batch.h"
 #include "translate/buckets.h"
@@ -40,7 +42,7 @@ inline std::map<std::string, Tensor> prepared(const Graph& prepare) {
 struct StaticTarget {
   virtual ~StaticTarget() = default;
   virtual std::unique_ptr<Executable> load(const std::string& module) {
-    return std::make_unique<StaticModule>(graphs.at(module), source(), states);
+    return interpret_module(graphs.at(module), source(), nullptr, states);
   }
   std::unique_ptr<Executable> load_any(const ModuleSegment& module) {
     if (!module.cpu) return load(module.plan.name);
@@ -57,14 +59,15 @@ struct StaticTarget {
   std::unique_ptr<Device> cpu = open_cpu({1});
   HostStates host_states;
   std::map<std::string, Tensor> weights;
-  StaticStates states;
+  HeldStates states;
   Executions executions;
+  BeamRegions regions;
 
   explicit StaticTarget(const StaticOptions& options, const std::string& activation = "relu",
                         const std::string& target = "pjrt")
       : sizes(static_sizes(tiny_model(), options)),
         logits(options.with_logits),
-        modules(segment_modules(tiny_model(activation), options, target)) {
+        modules(segment_modules(tiny_model(activation), options, {target})) {
     Graph prepare("prepare");
     for (const ModuleSegment& module : modules) {
       if (!module.cpu) graphs.emplace(module.plan.name, module.split.phase);
@@ -85,7 +88,7 @@ struct StaticTarget {
                                                    [this, &module] { return load_any(module); },
                                                    module.cpu ? &host_states : nullptr});
               }
-              return bucketed(phase, std::move(buckets), sizes, executions);
+              return bucketed(phase, std::move(buckets), sizes, executions, regions);
             }};
   }
 };
@@ -195,8 +198,9 @@ void expect_the_packed_tokens(const StaticOptions& options, int jobs, int senten
   }
 }
 
-inline StaticOptions small_options() {
+inline StaticOptions small_options(bool reorder = false) {
   StaticOptions options;
+  options.reorder = reorder;
   options.batches = {1, 3};
   options.beams = 3;
   options.source_lengths = {4, 9};
