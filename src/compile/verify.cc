@@ -88,6 +88,10 @@ class Verify {
   void check_tokens();
   void check_text();
   void tell(const char* level, const std::vector<Difference>& differences);
+  void tell(const CheckingDevice& kernels) {
+    report_.nodes = kernels.nodes_checked;
+    tell("kernel", kernels.differences);
+  }
   void find(const char* level, std::string where, std::string what) {
     report_.findings.push_back({level, std::move(where), std::move(what)});
   }
@@ -218,8 +222,7 @@ void Verify::check_kernels() {
   std::vector<Job> jobs = {job(first.input_ids, {first.decoder_input_ids.front()}, 2, 2)};
   run(*session, jobs);
   progress_.end();
-  report_.nodes = checking.nodes_checked;
-  tell("kernel", checking.differences);
+  tell(checking);
 }
 
 // Level 3 of modules: what each gave, in make_inputs() and here: a sentence at a time, then all
@@ -245,9 +248,8 @@ void Verify::check_modules() {
   run(*session_, jobs);
   progress_.end();
   report_.modules = checker_.modules;
-  report_.nodes = cpu_checker_.nodes_checked;
   tell("device", checker_.differences);
-  tell("kernel", cpu_checker_.differences);
+  tell(cpu_checker_);
 }
 
 void Verify::tell(const char* level, const std::vector<Difference>& differences) {
@@ -377,29 +379,6 @@ std::string sample_text(size_t i) { return kTexts[i % std::size(kTexts)]; }
 VerifyReport verify_bundle(const Bundle& bundle, Device& device, const VerifyOptions& options,
                            Progress& progress) {
   return Verify(bundle, device, options, progress).run();
-}
-
-Json to_json(const VerifyReport& report) {
-  Json findings = Json::array(), precision = Json::object(), modules = Json::object();
-  for (const Finding& finding : report.findings) {
-    findings.push_back(
-        {{"level", finding.level}, {"where", finding.where}, {"what", finding.what}});
-  }
-  for (const auto& [tap, error] : report.precision) precision[tap] = error;
-  for (const auto& [module, error] : report.modules) modules[module] = error;
-  return {{"device", report.device},
-          {"findings", findings},
-          {"precision", precision},
-          {"modules", modules},
-          {"nodes", report.nodes},
-          {"tensors", report.tensors},
-          {"tokens", report.tokens},
-          {"tokens_equal", report.tokens_equal},
-          {"ties", report.ties},
-          {"texts", report.texts},
-          {"texts_equal", report.texts_equal},
-          {"referenced", report.referenced},
-          {"ok", report.findings.empty()}};
 }
 
 }  // namespace ng
