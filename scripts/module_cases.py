@@ -12,6 +12,7 @@ import random_requests
 from random_models import chance, integer, pick
 from random_requests import prompt_length, words
 
+CPU_OPS = ("embed", "layer_norm", "linear", "attend", "write_rows", "slice")  # all that every module has
 STEPS = 3  # of a request that only has to run a module
 
 
@@ -27,6 +28,7 @@ class Compiled:
     with_logits: bool
     dtype: str
     beam_caches: str = "history"
+    cpu_ops: tuple = ()
 
     def options(self):
         numbers = lambda values: ",".join(map(str, values))
@@ -35,6 +37,7 @@ class Compiled:
             *("--source-lengths", numbers(self.sources), "--target-length", str(self.target)),
             *("--beam-caches", self.beam_caches),
             *(["--with-logits"] if self.with_logits else []),
+            *(["--cpu-ops", ",".join(self.cpu_ops)] if self.cpu_ops else []),
         ]
 
     def describe(self):
@@ -49,6 +52,8 @@ class Compiled:
 def make_compiled(rng, spec):
     lengths = {integer(rng, 1, 40) for _ in range(integer(rng, 1, 3))}
     dtype = pick(rng, ("f32", "bf16"), (7, 3))
+    cpu_ops = tuple(op for op in CPU_OPS if chance(rng, 0.4)) if dtype == "f32" and chance(rng, 0.3) else ()
+    on_cpu = {"attend", "write_rows"} & set(cpu_ops)  # states are: beams are not reordered there
     return Compiled(
         batches=pick(rng, ((1,), (2,), (1, 2), (1, 4), (1, 8), (3,), (1, 3, 8))),
         beams=min(integer(rng, 1, 5), max(1, (spec.config["vocab_size"] - 6) // 2)),
@@ -57,7 +62,8 @@ def make_compiled(rng, spec):
         topk=pick(rng, ("device", "host"), (7, 3)),
         with_logits=dtype == "bf16" or chance(rng, 0.6),  # forward alone judges bf16
         dtype=dtype,
-        beam_caches=pick(rng, ("history", "reorder")),
+        cpu_ops=cpu_ops,
+        beam_caches="history" if on_cpu else pick(rng, ("history", "reorder")),
     )
 
 

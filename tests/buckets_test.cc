@@ -1,102 +1,23 @@
 // Does a session over a static target's modules choose what the packed phases choose?
 #include "translate/buckets.h"
 
-#include <fmt/ranges.h>
 #include <gmock/gmock.h>
 
-#include "backends/cpu/cpu.h"
 #include "base/refusal_for_test.h"
-#include "ir/text.h"
 #include "static_target_for_test.h"
-#include "translate/batch.h"
 #include "translate/forward.h"
 
 namespace ng {
 namespace {
 
+using test::expect_the_packed_tokens;
+using test::NeuronTarget;
+using test::PackedTarget;
+using test::random_job;
+using test::small_options;
+using test::StaticTarget;
+using test::tokens_of;
 using testing::HasSubstr;
-
-using test::NeuronTarget, test::StaticTarget, test::prepared, test::small_options;
-
-// The packed phases on the CPU.
-struct PackedTarget {
-  std::map<std::string, std::string> texts;
-  std::map<std::string, Tensor> weights;
-  std::unique_ptr<Device> device = open_cpu({1});
-
-  PackedTarget() {
-    Graph prepare("prepare");
-    for (const std::string_view phase : kPhases) {
-      const Split split =
-          lower(build_m2m100(test::tiny_config(), phase, {4096, 4096, 512, 65536, 8192, 1111}), {});
-      texts[std::string(phase)] = print(split.phase);
-      merge_prepare(prepare, split.prepare);
-    }
-    weights = prepared(prepare);
-  }
-  Phases phases() const {
-    return {1111, 1, [this](const std::string& phase) { return texts.at(phase); },
-            [this](const std::string& name) { return weights.at(name); }};
-  }
-};
-
-struct Limits {
-  int most_source, most_beams, most_length;
-};
-
-Job random_job(std::mt19937_64& random, const Limits& limits) {
-  const auto pick = [&](int low, int high) {
-    return std::uniform_int_distribution<int>(low, high)(random);
-  };
-  std::vector<int32_t> source(static_cast<size_t>(pick(1, limits.most_source)));
-  for (int32_t& id : source) id = pick(0, 1110);
-  GenerationOptions options;
-  options.num_beams = pick(1, limits.most_beams);
-  options.max_length = pick(3, limits.most_length);
-  options.eos_token_id = {2};
-  options.length_penalty = pick(0, 20) / 10.0;
-  if (pick(0, 3) == 0) options.repetition_penalty = 1.3;
-  if (pick(0, 3) == 0) options.repetition_penalty = 0.8;
-  if (pick(0, 1) == 0) options.forced_bos_token_id = pick(3, 1110);
-  std::vector<int32_t> prompt = {2};
-  for (int more = pick(0, 3) == 0 ? pick(1, 6) : 0; more > 0; --more)
-    prompt.push_back(pick(3, 1110));
-  options.max_length = std::max<int>(options.max_length, static_cast<int>(prompt.size()) + 2);
-  std::vector<uint8_t> mask;
-  if (pick(0, 3) == 0) {
-    for (size_t i = 0; i < source.size(); ++i) mask.push_back(i == 0 || pick(0, 2) > 0 ? 1 : 0);
-  }
-  return {source, mask, BeamSearch(options, prompt, 1111), ""};
-}
-
-std::string tokens_of(const Job& job) {
-  if (!job.error.empty()) return job.error;
-  std::string text;
-  for (const Hypothesis& found : job.search.results()) {
-    text += fmt::format("{};", fmt::join(found.ids, ","));
-  }
-  return text;
-}
-
-template <class Target = StaticTarget>
-void expect_the_packed_tokens(const StaticOptions& options, int jobs, int sentences) {
-  static const PackedTarget packed;
-  Target target(checked(options));
-  std::mt19937_64 random(static_cast<uint64_t>(jobs * 7 + sentences));
-  const Limits limits = {static_cast<int>(target.sizes.source), static_cast<int>(options.beams),
-                         static_cast<int>(options.target_length)};
-  std::vector<Job> expected;
-  for (int i = 0; i < jobs; ++i) expected.push_back(random_job(random, limits));
-  std::vector<Job> actual = expected;
-  Session reference(packed.phases(), *packed.device);
-  run_jobs(reference, expected, {});
-  Session session(target.phases());
-  run_jobs(session, actual, {sentences});
-  for (int i = 0; i < jobs; ++i) {
-    const auto at = static_cast<size_t>(i);
-    EXPECT_EQ(tokens_of(expected[at]), tokens_of(actual[at])) << "job " << i;
-  }
-}
 
 TEST(Buckets, EveryModuleRunsAndChoosesThePackedTokens) {
   expect_the_packed_tokens(small_options(), 12, 0);

@@ -296,6 +296,24 @@ class Run(Neuron):
             self.assertEqual(told["device"], "emulated trn2 (libnrt 2.34.10.0)")
             self.assertGreater(sum(told["executions"].values()), 1)
 
+    def test_with_ops_on_the_cpu_the_same_words_come_and_who_ran_what_is_told(self):
+        expected = self.run_here("translate", DEMO, *LANGUAGES, "--beam", "2", stdin=self.TEXT)[1]
+        for ops in ("attend,project_top_k", "linear", "layer_norm,embed"):
+            bundle, stats = self.own / ops, self.own / "stats.json"
+            code, _, error = self.run_here("compile", DEMO, "-o", bundle, "--target", "inf2", "--cpu-ops", ops,
+                                           "--neuronx-cc", COMPILER, "--jobs", "2", "--batch", "5", "--beams", "2",
+                                           "--source-lengths", "32", "--target-length", "200")
+            self.assertEqual(code, 0, error)
+            self.assertIn("since --cpu-ops", error)
+            code, _, error = self.run_here("inspect", bundle, "--check")
+            self.assertEqual(code, 0, error)
+            code, found, error = self.run_here("translate", bundle, "--device", "emulated", *LANGUAGES, "--beam", "2",
+                                               "--stats", stats, stdin=self.TEXT)
+            self.assertEqual((code, found), (0, expected), error)
+            told = json.loads(stats.read_text())
+            self.assertEqual(set(told["backends"]), set(told["executions"]))
+            self.assertEqual({who.split()[0] for who in told["backends"].values()}, {"cpu", "emulated"})
+
     def test_faults_of_the_device_end_with_2_or_are_waited_for(self):
         code, expected, error = self.translate()
         self.assertEqual(code, 0, error)

@@ -122,6 +122,32 @@ class OneBundle(Targets):
         for target, name in (("cpu", "graph decode\n"), ("pjrt", "graph decode-b1-s16-t200\n")):
             self.assertIn(name, self.run_here("inspect", self.bundle, "--graph", "decode", "--target", target)[1].decode())
 
+    def test_where_ops_are_the_cpus_every_target_has_the_same_cut_and_takes_other_weights(self):
+        ops = ("--cpu-ops", "attend,embed")
+        for name, model in (("cut", DEMO), ("fresh", fine_tune(self.own / "tuned-cut"))):
+            words = [word for target in ("cpu", "pjrt", "inf2") for word in ("--target", target)]
+            code, _, error = self.run_here("compile", model, "-o", self.own / name, *words, *ops, *SIZES)
+            self.assertEqual(code, 0, error)
+        expected = self.run_here("translate", DEMO, *LANGUAGES, "--quiet")[1]
+        two = self.env | {"EMULATED_NRT_CORES": "2"}  # replicas: states on the CPU are of each
+        code, found, error = run("translate", self.own / "cut", "--device", "emulated", *LANGUAGES, "--batch", "1",
+                                 stdin=TEXT, env=two)
+        self.assertEqual((code, found), (0, expected), error)
+        for device in (("--device", "emulated"), ("--target", "cpu")):
+            code, out, error = self.run_here("verify", self.own / "cut", *device, "--reference", DEMO, "--quiet")
+            self.assertEqual(code, 0, error)
+            self.assertIn("nodes are the interpreter's", out.decode())
+        code, _, error = self.run_here("replace-weights", self.own / "cut", self.own / "tuned-cut", "--quiet")
+        self.assertEqual(code, 0, error)
+        cut, fresh = contents(self.own / "cut"), contents(self.own / "fresh")
+        self.assertEqual({name for name in cut if cut[name] != fresh.get(name)} - {"verification.json"}, set())
+        manifest = json.loads(fresh["manifest.json"])
+        self.assertEqual(manifest["cpu_ops"], ["attend", "embed"])
+        code, _, error = self.run_here("compile", DEMO, "-o", self.own / "no", "--target", "inf2", *ops, *SIZES,
+                                       "--beam-caches", "reorder")
+        self.assertEqual(code, 1)
+        self.assertIn("--beam-caches reorder is not for modules that --cpu-ops cuts where states are used", error)
+
     def test_what_is_compiled_elsewhere_is_taken_back_target_by_target(self):
         bundle = self.own / "elsewhere"
         words = ("--target", "inf2", "--target", "trn2", "--target", "cpu", "--emit-only")

@@ -9,7 +9,7 @@ namespace ng {
 namespace {
 
 constexpr int64_t kMaxVocabulary = 4'000'000;
-constexpr size_t kMaxFiles = 2000, kMaxTensors = 100'000, kMaxRank = 4, kMaxTargets = 16;
+constexpr size_t kMaxFiles = 20'000, kMaxTensors = 100'000, kMaxRank = 4, kMaxTargets = 16;
 constexpr uint64_t kMaxBytes = uint64_t{1} << 48;
 
 const Json& object_at(const Json& parent, const char* key, std::string_view what) {
@@ -48,7 +48,7 @@ bool lies_in(std::string_view name, std::string_view folder, std::string_view en
   if (!name.starts_with(folder) || !name.ends_with(end) || name.size() > 100) return false;
   if (name.size() <= folder.size() + end.size()) return false;
   name = name.substr(folder.size(), name.size() - folder.size() - end.size());
-  return name.find_first_not_of(letters) == std::string_view::npos;
+  return name[0] != '.' && name.find_first_not_of(letters) == std::string_view::npos;
 }
 
 // A name in the files table leads to a file of the bundle and nowhere else.
@@ -150,7 +150,7 @@ void Bundle::read_facts() {
 // "modules" and their "sizes" are there where a target is static; all of those share them.
 void Bundle::read_modules() {
   constexpr int64_t kMost = int64_t{1} << 24;
-  constexpr size_t kMostModules = 500;
+  constexpr size_t kMostModules = 10'000;
   const std::string what = where(kManifestName);
   if (!manifest_.contains("modules")) return;
   const Json& sizes = object_at(manifest_, "sizes", what);
@@ -166,9 +166,15 @@ void Bundle::read_modules() {
         "{}: \"modules\" must be a list of at most {}", what, kMostModules);
   for (const Json& row : modules) {
     check(row.is_object(), "{}: a module is no object", what);
-    Module module{text_at(row, "name", what), text_at(row, "phase", what),
+    const std::string name = text_at(row, "name", what);
+    const std::string backend = json_string(row, "backend", "device", what);
+    Module module{name,
+                  text_at(row, "phase", what),
                   number_at(row, "sentences", sizes_.slots, what),
-                  number_at(row, "rows", kMost, what)};
+                  number_at(row, "rows", kMost, what),
+                  json_string(row, "part_of", name, what),
+                  backend == "cpu"};
+    check(module.cpu || backend == "device", "{}: there is no backend '{}'", what, shown(backend));
     check(module.sentences > 0 && module.rows > 0, "{}: module '{}' is empty", what,
           shown(module.name));
     modules_.push_back(std::move(module));
@@ -241,6 +247,8 @@ std::string_view Bundle::file(const std::string& name) const {
   check(found != files_.end(), "{}: has no {}", path_.string(), shown(name));
   return text_of(*found->second);
 }
+
+std::string Bundle::Module::file() const { return cpu ? graph_file(name) : module_file(name); }
 
 std::string Bundle::file_of(const std::string& name, const std::string& target) const {
   std::string own = own_file(name, target);

@@ -44,10 +44,14 @@ class Bundle {
     std::string sha256;
   };
 
-  // A module of a static target: so many sentences with so many rows (or tokens) each.
+  // A module of a static target, so many sentences with so many rows (or tokens) each, or a segment
+  // of one: those that follow each other run one after the other.
   struct Module {
     std::string name, phase;
     int64_t sentences = 0, rows = 0;
+    std::string part_of;  // the whole one, perhaps itself
+    bool cpu = false;     // a graph for the CPU, not HLO
+    std::string file() const;
   };
 
   // Checks the version, the manifest's hash, every file's size and the hash of all but the weights.
@@ -73,8 +77,9 @@ class Bundle {
   std::string file_of(const std::string& name, const std::string& target) const;
   bool has_file(const std::string& name) const { return files_.contains(name); }
   std::string_view file(const std::string& name) const;  // unknown: User
-  // Of a target whose memory follows the request: the phase's graph. Of a static one: a module's
-  // HLO, and what the target's own compiler made of it, where it was compiled.
+  // Of a target whose memory follows the request: the phase's graph. Of a static one: the graph of
+  // a segment on the CPU, a module's HLO, and what the target's own compiler made of it, where it
+  // was compiled.
   std::string_view artifact(std::string_view phase, const std::string& target) const;
   std::string_view module(const std::string& name, const std::string& target) const;
   bool has_program(const std::string& module, const std::string& target) const;

@@ -50,9 +50,10 @@ class Analyzer {
   Analysis run();
 
  private:
-  void add_support(const Graph& graph, ModuleAnalysis& module);
+  void add_support(const ModuleSegment& segment, ModuleAnalysis& module);
   void add_fallback(const Fallback& found, const std::string& module);
-  void add_module(const PlannedModule& plan);
+  void add_composites(const PlannedModule& plan);
+  void add_module(const ModuleSegment& segment, const ModuleSegment& with_histories);
 
   const Model& model_;
   const StaticOptions& options_;
@@ -70,38 +71,45 @@ void Analyzer::add_fallback(const Fallback& found, const std::string& module) {
   if (place->modules.empty() || place->modules.back() != module) place->modules.push_back(module);
 }
 
-void Analyzer::add_support(const Graph& graph, ModuleAnalysis& module) {
+void Analyzer::add_support(const ModuleSegment& segment, ModuleAnalysis& module) {
+  const Graph& graph = segment.lowered;
   for (uint32_t at = 0; at < graph.nodes().size(); ++at) {
     const Node& node = graph.nodes()[at];
     if (row(node.op).kind == OpKind::leaf) continue;
     std::string reason = objection(all_.target->name, graph, at);
-    if (reason.empty()) {
+    if (!segment.cpu) {
       ++module.supported;
       ++all_.supported[std::string(row(node.op).name)];
-    } else {
-      ++module.fallbacks;
-      add_fallback(fallback_of(graph, node, std::move(reason)), module.plan.name);
+    }
+    if (!reason.empty()) {
+      add_fallback(fallback_of(graph, node, std::move(reason)), segment.part_of);
     }
   }
 }
 
-void Analyzer::add_module(const PlannedModule& plan) {
+void Analyzer::add_composites(const PlannedModule& plan) {
   const Graph phase = phase_of(model_, plan, options_);
   const std::vector<bool> live = live_nodes(phase);
   for (uint32_t at = 0; at < live.size(); ++at) {
     const OpRow& op = row(phase.nodes()[at].op);
     if (live[at] && op.kind == OpKind::composite) ++all_.decomposed[std::string(op.name)];
   }
-  const Graph graph = lower_module(model_, plan, options_).phase;
+}
+
+void Analyzer::add_module(const ModuleSegment& segment, const ModuleSegment& with_histories) {
+  const PlannedModule& plan = segment.plan;
+  const Graph& graph = segment.lowered;
   ModuleAnalysis module;
   module.plan = plan;
   module.cost = cost_of(graph);
   const bool steps = plan.phase == "decode" || plan.phase == "logits";
-  StaticOptions histories = options_;
-  histories.reorder = false;
   module.cost.past = {};  // a prefill follows no choice of beams
-  if (steps) module.cost.past = cost_of(lower_module(model_, plan, histories).phase).past;
-  add_support(graph, module);
+  if (steps) module.cost.past = cost_of(with_histories.lowered).past;
+  add_support(segment, module);
+  if (segment.cpu) {
+    all_.on_cpu.push_back(segment);
+    return;
+  }
   all_.memory.add(graph, module.cost);
   const NeuronTarget& target = *all_.target;
   module.hbm_seconds =
@@ -114,7 +122,14 @@ void Analyzer::add_module(const PlannedModule& plan) {
 }
 
 Analysis Analyzer::run() {
-  for (const PlannedModule& plan : plan_modules(options_)) add_module(plan);
+  const std::set<std::string> target = {std::string(all_.target->name)};
+  for (const PlannedModule& plan : plan_modules(options_)) add_composites(plan);
+  StaticOptions histories = options_;
+  histories.reorder = false;
+  const auto segments = segment_modules(model_, options_, target);
+  const auto past = options_.reorder ? segment_modules(model_, histories, target) : segments;
+  NG_CHECK(past.size() == segments.size(), "{} segments with histories", past.size());
+  for (size_t i = 0; i < segments.size(); ++i) add_module(segments[i], past[i]);
   all_.compilation = estimate_compilation(jobs_, 1);
   return std::move(all_);
 }
@@ -126,7 +141,6 @@ Json json_of(const ModuleAnalysis& module) {
                {"sentences", module.plan.sentences},
                {"rows", module.plan.rows},
                {"supported", module.supported},
-               {"cpu_fallbacks", module.fallbacks},
                {"hlo_bytes", module.hlo_bytes},
                {"flops", cost.flops},
                {"weight_bytes", cost.weight_bytes},
@@ -159,9 +173,11 @@ Json memory_of(const Analysis& analysis) {
 
 double Analysis::support_percentage() const {
   int64_t taken = 0, refused = 0;
-  for (const ModuleAnalysis& module : modules) {
-    taken += module.supported;
-    refused += module.fallbacks;
+  for (const ModuleAnalysis& module : modules) taken += module.supported;
+  for (const ModuleSegment& segment : on_cpu) {
+    for (const Node& node : segment.lowered.nodes()) {
+      refused += row(node.op).kind != OpKind::leaf ? 1 : 0;
+    }
   }
   return taken + refused == 0
              ? 100.0
@@ -192,6 +208,13 @@ Json to_json(const Analysis& analysis) {
                                              {"modules", found.modules}});
   }
   for (const ModuleAnalysis& module : analysis.modules) json["modules"].push_back(json_of(module));
+  for (const ModuleSegment& segment : analysis.on_cpu) {
+    json["cpu_segments"].push_back({{"name", segment.plan.name},
+                                    {"ops", segment.ops},
+                                    {"reasons", segment.reasons},
+                                    {"boundary_bytes", segment.boundary_bytes},
+                                    {"flops", cost_of(segment.lowered).flops}});
+  }
   return json;
 }
 

@@ -8,7 +8,7 @@
 #include "backends/neuron/compile_modules.h"
 #include "base/json.h"
 #include "compile/module_cost.h"
-#include "compile/static_modules.h"
+#include "compile/segments.h"
 
 namespace ng {
 
@@ -20,10 +20,10 @@ struct Fallback {
 };
 
 struct ModuleAnalysis {
-  PlannedModule plan;
+  PlannedModule plan;  // of a segment of it, by its own name, where it is not whole
   ModuleCost cost;
   int64_t hlo_bytes = 0;
-  int64_t supported = 0, fallbacks = 0;  // nodes
+  int64_t supported = 0;  // nodes
   // At the speed of one logical core's memory and products, both of them published peaks. A run
   // takes the longer of the two at least.
   double hbm_seconds = 0, compute_seconds = 0;
@@ -34,8 +34,9 @@ struct Analysis {
   std::map<std::string, int64_t> supported;   // op → nodes of all modules
   std::map<std::string, int64_t> decomposed;  // composite → nodes, before they were decomposed
   std::vector<Fallback> fallbacks;            // by kind, reason and call
-  std::vector<ModuleAnalysis> modules;        // as plan_modules plans them
-  DeviceMemory memory;                        // of all modules
+  std::vector<ModuleAnalysis> modules;        // what the device runs
+  std::vector<ModuleSegment> on_cpu;          // and what runs between
+  DeviceMemory memory;                        // of all that the device runs
   CompileEstimate compilation;                // a module at a time
 
   double support_percentage() const;  // of nodes

@@ -26,6 +26,7 @@ std::string key_of(const std::map<std::string, std::string>& hashes,
     key["modules"] = {modules.batches,       modules.source_lengths,    modules.beams,
                       modules.target_length, modules.device_candidates, modules.with_logits,
                       modules.reorder};
+    if (!modules.cpu_ops.empty()) key["cpu_ops"] = modules.cpu_ops;
   }
   return sha256(key.dump());
 }

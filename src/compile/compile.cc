@@ -10,6 +10,7 @@
 #include "compile/neuron_modules.h"
 #include "compile/prepare.h"
 #include "compile/replace_weights.h"
+#include "compile/segments.h"
 #include "ir/text.h"
 #include "passes/passes.h"
 #include "text/tokenizer.h"
@@ -20,9 +21,10 @@ namespace {
 
 struct Lowered {
   Artifacts artifacts;
-  Graph prepare{"prepare"};  // of all targets: each tensor once
-  bool has_modules = false;
-  DeviceMemory memory;  // of the modules
+  Graph prepare{"prepare"};            // of all targets: each tensor once
+  std::vector<ModuleSegment> modules;  // of targets with fixed shapes
+  std::vector<PlannedModule> device;   // those that a device runs, and
+  DeviceMemory memory;                 // what they need
 };
 
 // A graph a phase, for any size of request.
@@ -38,42 +40,62 @@ void lower_phases(const Model& model, DType dtype, const Target& target, Lowered
   }
 }
 
-// Modules for the sizes that were asked for; targets differ in the dialect.
-void lower_modules(const Model& model, const StaticOptions& options,
-                   const std::vector<Target>& targets, Lowered& lowered) {
-  for (const PlannedModule& module : plan_modules(options)) {
-    const Split split = lower_module(model, module, options);
+// Modules for the sizes that were asked for; targets differ in the dialect. What the CPU runs of
+// them is told.
+void lower_modules(const std::vector<Target>& targets, Lowered& lowered, Progress& progress) {
+  for (const ModuleSegment& module : lowered.modules) {
+    const Graph& graph = module.split.phase;
     for (const Target& target : targets) {
-      lowered.artifacts[std::string(target.name)][module_file(module.name)] =
-          emit_hlo(split.phase, target.neuron ? HloDialect::neuron : HloDialect::xla);
+      auto& files = lowered.artifacts[std::string(target.name)];
+      if (module.cpu) {
+        files[graph_file(graph.name)] = print(graph);
+      } else {
+        files[module_file(graph.name)] =
+            emit_hlo(graph, target.neuron ? HloDialect::neuron : HloDialect::xla);
+      }
     }
-    merge_prepare(lowered.prepare, split.prepare);
-    lowered.memory.add(split.phase, cost_of(split.phase));
+    merge_prepare(lowered.prepare, module.split.prepare);
+    if (module.cpu) {
+      progress.say(describe(module));
+      continue;
+    }
+    lowered.device.push_back(module.plan);
+    lowered.memory.add(graph, cost_of(graph));
   }
+  check(!lowered.device.empty(), "nothing is left for the device: compile with --target cpu");
 }
 
-Lowered lower_all(const Model& model, const CompileOptions& options, const StaticOptions& modules) {
+Lowered lower_all(const Model& model, const CompileOptions& options, const StaticOptions& modules,
+                  Progress& progress) {
   Lowered lowered;
   std::vector<Target> fixed;
+  std::set<std::string> names;
   for (const std::string& name : options.targets) {
     const Target& target = find_backend(name).target;
     target.fixed ? fixed.push_back(target) : lower_phases(model, options.dtype, target, lowered);
+    if (target.fixed) names.insert(name);
   }
-  lowered.has_modules = !fixed.empty();
-  if (lowered.has_modules) lower_modules(model, modules, fixed, lowered);
+  if (fixed.empty()) return lowered;
+  lowered.modules = segment_modules(model, modules, names);
+  lower_modules(fixed, lowered, progress);
   return lowered;
 }
 
-void describe_modules(const Model& model, const StaticOptions& options, Json& manifest) {
-  const StaticSizes sizes = static_sizes(model, options);
+void describe_modules(const StaticSizes& sizes, const std::vector<ModuleSegment>& modules,
+                      const std::set<std::string>& cpu_ops, Json& manifest) {
   for (const auto& [key, field] : kStaticFields) manifest["sizes"][key] = sizes.*field;
   manifest["modules"] = Json::array();
-  for (const PlannedModule& module : plan_modules(options)) {
-    manifest["modules"].push_back({{"name", module.name},
-                                   {"phase", module.phase},
-                                   {"sentences", module.sentences},
-                                   {"rows", module.rows}});
+  for (const ModuleSegment& module : modules) {
+    Json& row = manifest["modules"].emplace_back();
+    row = {{"name", module.plan.name},
+           {"phase", module.plan.phase},
+           {"sentences", module.plan.sentences},
+           {"rows", module.plan.rows}};
+    if (module.part_of == module.plan.name) continue;
+    row["part_of"] = module.part_of;
+    row["backend"] = module.cpu ? "cpu" : "device";
   }
+  if (!cpu_ops.empty()) manifest["cpu_ops"] = cpu_ops;
 }
 
 Json hashed_sources(const Checkpoint& checkpoint, const CompileOptions& options,
@@ -202,6 +224,11 @@ CompileOptions options_of(const Bundle& bundle) {
     modules.batches.push_back(module.sentences);
     modules.source_lengths.push_back(module.rows);
   }
+  const Json ops = bundle.manifest().value("cpu_ops", Json::array());
+  const auto is_text = [](const Json& op) { return op.is_string(); };
+  check(ops.is_array() && std::ranges::all_of(ops, is_text), "{}: \"cpu_ops\" is no list of names",
+        (bundle.path() / kManifestName).string());
+  modules.cpu_ops = ops.get<std::set<std::string>>();
   modules = checked(modules);
   return options;
 }
@@ -249,17 +276,19 @@ void compile(const Checkpoint& checkpoint, const CompileOptions& options, const 
   BundleWriter writer(out, options.force);  // first: it refuses an `out` that exists
   const Model model = open_model(checkpoint);
   const StaticOptions modules = module_options(options);
-  const Lowered lowered = lower_all(model, options, modules);
+  const Lowered lowered = lower_all(model, options, modules, progress);
   Json manifest = manifest_of(checkpoint, model, options);
-  if (lowered.has_modules) describe_modules(model, modules, manifest);
+  if (!lowered.modules.empty()) {
+    describe_modules(static_sizes(model, modules), lowered.modules, modules.cpu_ops, manifest);
+  }
   if (options.kept != nullptr) check_same(*options.kept, lowered.artifacts, manifest);
   warn_of_defaults(manifest, model, progress);
   const std::string tokenizer = tokenizer_of(checkpoint, model, progress);
   const uint64_t bytes = prepared_bytes(lowered.prepare);
-  const Programs programs = options.kept != nullptr
-                                ? Programs()
-                                : compile_neffs(plan_modules(modules), lowered.artifacts,
-                                                lowered.memory, options, progress);
+  const Programs programs =
+      options.kept != nullptr
+          ? Programs()
+          : compile_neffs(lowered.device, lowered.artifacts, lowered.memory, options, progress);
   const uint64_t whole = bytes + other_bytes(lowered, manifest, tokenizer.size());
   if (options.make_room) options.make_room(whole);
   check_room(out, whole);

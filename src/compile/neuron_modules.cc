@@ -154,6 +154,7 @@ void check_neffs(const Bundle& bundle) {
   std::optional<NeffHeader> first;
   for (const std::string& target : neuron_targets(bundle)) {
     for (const Bundle::Module& module : bundle.modules()) {
+      if (module.cpu) continue;
       const std::string name = bundle.file_of(program_file(module.name), target);
       const std::string what = (bundle.path() / name).string();
       check_neff(bytes_of(bundle.file(name)), what, first);
@@ -173,6 +174,7 @@ std::string neuron_commands(const Bundle& bundle, const NeuronOptions& options) 
     flags.version = *parse_neuron_version(kNewestCompiler);
     flags.extra = options.extra;
     for (const Bundle::Module& module : bundle.modules()) {
+      if (module.cpu) continue;
       const std::vector<std::string> words = command_words(
           "neuronx-cc", bundle.file_of(module_file(module.name), target),
           neff_name(bundle, module.name, target), compiler_flags(flags, phase_of(module.phase)));
@@ -187,6 +189,7 @@ void finish_bundle(const Path& path, const Path& neffs, Progress& progress) {
   Programs programs;
   for (const std::string& target : neuron_targets(bundle)) {
     for (const Bundle::Module& module : bundle.modules()) {
+      if (module.cpu) continue;
       const Path file = neffs / neff_name(bundle, module.name, target);
       std::error_code ignored;
       check(std::filesystem::is_regular_file(file, ignored),

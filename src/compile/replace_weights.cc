@@ -65,7 +65,9 @@ void replace_weights(const Path& path, const Checkpoint& checkpoint, int threads
                      Progress& progress) {
   const Bundle bundle = Bundle::open(path);
   CompileOptions options = options_of(bundle);
-  check(bundle.modules().empty() || plan_modules(options.modules).size() == bundle.modules().size(),
+  std::set<std::string> whole;
+  for (const Bundle::Module& module : bundle.modules()) whole.insert(module.part_of);
+  check(whole.empty() || plan_modules(options.modules).size() == whole.size(),
         "{}: its modules are not such as compile makes: it is damaged", path.string());
   options.neuron.emit_only = false;
   options.force = true;

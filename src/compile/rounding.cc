@@ -51,7 +51,7 @@ std::vector<std::vector<int32_t>> translate_all(const Bundle& bundle, Device& de
   progress.say(fmt::format("{} sentences on {}", jobs.size(), device.description()));
   Executions executions;
   const std::string target = *bundle.targets().begin();
-  run_jobs(*open_session(bundle, target, device, executions), jobs, {});
+  run_jobs(*open_session(bundle, target, {device}, executions), jobs, {});
   std::vector<std::vector<int32_t>> found;
   for (const Job& job : jobs) {
     check(job.error.empty(), "{}", job.error);

@@ -86,7 +86,8 @@ Graph phase_of(const Model& model, const PlannedModule& module, const StaticOpti
   return model.build(whole_rows ? "logits" : module.phase, sizes);
 }
 
-Split lower_module(const Model& model, const PlannedModule& module, const StaticOptions& options) {
+LoweringOptions lowering_of(const Model& model, const PlannedModule& module,
+                            const StaticOptions& options) {
   const StaticSizes shared = static_sizes(model, options);
   LoweringOptions lowering;
   lowering.weight_dtype = options.dtype;
@@ -94,7 +95,11 @@ Split lower_module(const Model& model, const PlannedModule& module, const Static
   lowering.shape = StaticShape{
       module.sentences, shared.slots,        model.pad + 1 + std::max(shared.source, shared.target),
       options.dtype,    options.with_logits, options.reorder ? shared.regions() : 0};
-  Split split = lower(phase_of(model, module, options), lowering);
+  return lowering;
+}
+
+Split lower_module(const Model& model, const PlannedModule& module, const StaticOptions& options) {
+  Split split = lower(phase_of(model, module, options), lowering_of(model, module, options));
   split.phase.name = module.name;
   return split;
 }

@@ -1,6 +1,7 @@
 // Which modules does a bundle for a static target hold, and how is each lowered?
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,8 @@ struct StaticOptions {
   bool with_logits = false;  // modules that give whole rows: for forward, verify and some edits
   bool reorder = false;      // beams are put in order before a step, else read by their histories
   DType dtype = DType::f32;  // of matrices, products' operands and caches
+  std::set<std::string> cpu_ops = {};  // ops that run on the CPU, whatever the target takes
+  int64_t min_subgraph_size = 0, max_subgraph_count = 0;  // of modules that are cut; 0: any
 };
 
 // Sorted and without repeats; no batch, length or beam below 1 or above its limit (docs/limits.md):
@@ -39,6 +42,10 @@ std::vector<PlannedModule> plan_modules(const StaticOptions& options);
 
 // The phase that the module is made of, before any pass.
 Graph phase_of(const Model& model, const PlannedModule& module, const StaticOptions& options);
+
+// What the target wants of the passes for the module.
+LoweringOptions lowering_of(const Model& model, const PlannedModule& module,
+                            const StaticOptions& options);
 
 // The module's graph, which only lacks its emission, and the graph that makes its weights.
 Split lower_module(const Model& model, const PlannedModule& module, const StaticOptions& options);

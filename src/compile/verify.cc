@@ -65,8 +65,10 @@ class Verify {
         threads_(options.threads > 0 ? options.threads : available_threads()),
         modules_(find_backend(options.target).target.fixed),
         rounded_(bundle.dtype() == DType::bf16),
+        cpu_(open_cpu_of(bundle, options.threads)),
+        cpu_checker_(cpu_ ? *cpu_ : device, threads_),
         checker_(device, threads_, rounded_ ? kBf16Module : kF32Module, bundle.sizes().sink()),
-        session_(open_session(bundle, options.target, modules_ ? checker_ : device,
+        session_(open_session(bundle, options.target, {modules_ ? checker_ : device, &cpu_checker_},
                               report_.executions)) {
     report_.device = device_.description();
     report_.referenced = !options.reference.empty();
@@ -86,6 +88,10 @@ class Verify {
   void check_tokens();
   void check_text();
   void tell(const char* level, const std::vector<Difference>& differences);
+  void tell(const CheckingDevice& kernels) {
+    report_.nodes = kernels.nodes_checked;
+    tell("kernel", kernels.differences);
+  }
   void find(const char* level, std::string where, std::string what) {
     report_.findings.push_back({level, std::move(where), std::move(what)});
   }
@@ -98,6 +104,8 @@ class Verify {
   ThreadPool threads_;
   VerifyReport report_;
   const bool modules_, rounded_;
+  std::unique_ptr<Device> cpu_;       // of segments on the CPU
+  CheckingDevice cpu_checker_;        // all that these run goes through it
   ModuleChecker checker_;             // of modules: all that they run goes through it
   std::unique_ptr<Session> session_;  // of the bundle
   std::vector<Recorded> found_;       // run by run
@@ -132,7 +140,7 @@ void Verify::check_build() {
   for (const std::string_view phase : kPhases) {
     if (!modules_) names.push_back(graph_file(phase));
   }
-  for (const Bundle::Module& module : rebuilt.modules()) names.push_back(module_file(module.name));
+  for (const Bundle::Module& module : rebuilt.modules()) names.push_back(module.file());
   for (const std::string& name : names) {
     const std::string ours = bundle_.file_of(name, options_.target);
     const std::string theirs = rebuilt.file_of(name, options_.target);
@@ -205,7 +213,7 @@ void Verify::make_inputs() {
 // Level 3: every node, device against interpreter on the inputs the device itself produced.
 void Verify::check_kernels() {
   CheckingDevice checking(device_, threads_);
-  const auto session = open_session(bundle_, options_.target, checking, report_.executions);
+  const auto session = open_session(bundle_, options_.target, {checking}, report_.executions);
   progress_.begin("kernels", inputs_.size(), "sentences");
   for (const ForwardInputs& in : inputs_) {
     forward(*session, in, {[](const Tensor&) {}, [](std::span<const float>) {}});
@@ -215,8 +223,7 @@ void Verify::check_kernels() {
   std::vector<Job> jobs = {job(first.input_ids, {first.decoder_input_ids.front()}, 2, 2)};
   run(*session, jobs);
   progress_.end();
-  report_.nodes = checking.nodes_checked;
-  tell("kernel", checking.differences);
+  tell(checking);
 }
 
 // Level 3 of modules: what each gave, in make_inputs() and here: a sentence at a time, then all
@@ -243,6 +250,7 @@ void Verify::check_modules() {
   progress_.end();
   report_.modules = checker_.modules;
   tell("device", checker_.differences);
+  tell(cpu_checker_);
 }
 
 void Verify::tell(const char* level, const std::vector<Difference>& differences) {
@@ -296,7 +304,7 @@ bool Verify::check_precision() {
   Session reference(phases_of(checkpoint, model, rounded_), theirs);
   progress_.begin("precision", (modules_ ? 1 : 2) * inputs_.size(), "sentences");
   if (!modules_) {
-    forward_all(*open_session(bundle_, options_.target, ours, report_.executions),
+    forward_all(*open_session(bundle_, options_.target, {ours}, report_.executions),
                 [](std::span<const float>) {});
     found_ = std::move(ours.runs);
   }
@@ -372,29 +380,6 @@ std::string sample_text(size_t i) { return kTexts[i % std::size(kTexts)]; }
 VerifyReport verify_bundle(const Bundle& bundle, Device& device, const VerifyOptions& options,
                            Progress& progress) {
   return Verify(bundle, device, options, progress).run();
-}
-
-Json to_json(const VerifyReport& report) {
-  Json findings = Json::array(), precision = Json::object(), modules = Json::object();
-  for (const Finding& finding : report.findings) {
-    findings.push_back(
-        {{"level", finding.level}, {"where", finding.where}, {"what", finding.what}});
-  }
-  for (const auto& [tap, error] : report.precision) precision[tap] = error;
-  for (const auto& [module, error] : report.modules) modules[module] = error;
-  return {{"device", report.device},
-          {"findings", findings},
-          {"precision", precision},
-          {"modules", modules},
-          {"nodes", report.nodes},
-          {"tensors", report.tensors},
-          {"tokens", report.tokens},
-          {"tokens_equal", report.tokens_equal},
-          {"ties", report.ties},
-          {"texts", report.texts},
-          {"texts_equal", report.texts_equal},
-          {"referenced", report.referenced},
-          {"ok", report.findings.empty()}};
 }
 
 }  // namespace ng

@@ -101,12 +101,13 @@ class FaultyDevice : public Device {
 class VerifyModules : public testing::TestWithParam<DType> {
  protected:
   static Bundle compiled(const TinyCheckpoint& checkpoint, bool with_logits = true,
-                         bool reorder = false) {
+                         bool reorder = false, const std::set<std::string>& cpu_ops = {}) {
     CompileOptions options;
     options.targets = {"pjrt"};
     options.dtype = GetParam();
     options.force = true;
     options.modules = {{1, 3}, 2, {8, 24}, 16, true, with_logits, reorder};
+    options.modules.cpu_ops = cpu_ops;
     Progress quiet(true);
     compile(Checkpoint::open(checkpoint.model), options, checkpoint.path / "bundle", quiet);
     return Bundle::open(checkpoint.path / "bundle");
@@ -158,6 +159,25 @@ TEST_P(VerifyModules, FindsNothingWhereCachesAreReorderedButAStateThatIsWrong) {
   Faults faults;
   faults.swapped = true;
   EXPECT_FALSE(verify(bundle, faults).findings.empty());
+}
+
+TEST_P(VerifyModules, ChecksTheSegmentsOfBothSides) {
+  for (const std::set<std::string>& ops : {std::set<std::string>{"linear"}, {"attend", "embed"}}) {
+    const VerifyReport report = verify(compiled(checkpoint_, true, false, ops), {}, true);
+    EXPECT_TRUE(report.findings.empty()) << to_json(report).dump(2);
+    EXPECT_GT(report.nodes, 50U);
+    EXPECT_TRUE(report.modules.contains(ops.contains("linear") ? "encode-b1-s8-t16.1"
+                                                               : "encode-b1-s8-t16.2"));
+    EXPECT_EQ(report.tokens, report.tokens_equal);
+  }
+  const Bundle bundle = compiled(checkpoint_, true, false, {"attend"});
+  for (const auto& [name, stored] : bundle.weights()) {
+    if (name.find("encoder.layers.1.fc1.weight") == std::string::npos) continue;
+    const VerifyReport report = verify(bundle, {.weight = name});
+    ASSERT_FALSE(report.findings.empty());
+    EXPECT_EQ(report.findings[0].where.find("encode-b1-s8-t16.5: "), 0U)
+        << report.findings[0].where;
+  }
 }
 
 TEST_P(VerifyModules, ComparesTokensWhereThereAreNoLogits) {

@@ -15,27 +15,20 @@ std::vector<Value> results_of(Value first, size_t count) {
   return results;
 }
 
-// Memory or cache.
-bool is_cache(const Node& node) {
-  if (node.op != Op::input || node.types[0].rank() != 2) return false;
-  const Count count = node.types[0].shape[0].count;
-  return count == Count::cache || count == Count::memory;
-}
-
 // Counts become sizes, caches take the type that products want, regions the order of the beams.
-std::vector<Value> exact(Graph& out, const Node& node, const StaticShape& shape) {
+std::vector<Value> exact(Graph& out, const Node& node, DType cache, int64_t regions) {
   const Arithmetic a{out};
   Node made = node;
   for (Type& type : made.types) {
     for (Dim& dim : type.shape) dim.count = Count::none;
   }
-  if (is_cache(node)) made.types[0].dtype = shape.compute;
+  if (is_cache(node)) made.types[0].dtype = cache;
   if (node.op == Op::write_rows) {
-    made.types[0].dtype = shape.compute;
-    made.inputs[1] = a.as(made.inputs[1], shape.compute);
+    made.types[0].dtype = cache;
+    made.inputs[1] = a.as(made.inputs[1], cache);
     const bool beams = node.types[0].shape[0].count == Count::cache && out.name != "prefill";
-    if (beams && shape.regions > 0) {
-      made.inputs[0] = listed_runs(out, made.inputs[0], shape.regions, "parent", shape.regions);
+    if (beams && regions > 0) {
+      made.inputs[0] = listed_runs(out, made.inputs[0], regions, "parent", regions);
     }
   }
   return results_of(out.add(std::move(made)), node.types.size());
@@ -112,12 +105,8 @@ std::vector<Value> normal(Graph& out, const Node& node) {
   return {};
 }
 
-// Outputs that a device gives: no taps. Inputs that nothing reads go with them.
-Graph needed(Graph graph, const StaticShape& shape) {
-  std::erase_if(graph.outputs, [&](const Named& output) {
-    return output.name.starts_with("encoder.") || output.name.starts_with("decoder.") ||
-           (output.name == "hidden" && !shape.hidden);
-  });
+// Inputs that nothing reads go, too.
+Graph needed(const Graph& graph) {
   const std::vector<bool> live = live_nodes(graph);
   Graph out(graph.name);
   std::vector<Value> moved(live.size());
@@ -133,11 +122,32 @@ Graph needed(Graph graph, const StaticShape& shape) {
   return out;
 }
 
+Graph exact_with(const Graph& graph, DType cache, int64_t regions) {
+  return rewrite(graph,
+                 [&](Graph& out, const Node& node) { return exact(out, node, cache, regions); });
+}
+
 }  // namespace
 
+bool is_cache(const Node& node) {
+  if (node.op != Op::input || node.types[0].rank() != 2) return false;
+  const Count count = node.types[0].shape[0].count;
+  return count == Count::cache || count == Count::memory;
+}
+
+Graph exact_sizes(const Graph& graph) { return exact_with(graph, DType::f32, 0); }
+
+Graph without_taps(const Graph& graph, bool hidden) {
+  Graph out = graph;
+  std::erase_if(out.outputs, [&](const Named& output) {
+    return output.name.starts_with("encoder.") || output.name.starts_with("decoder.") ||
+           (output.name == "hidden" && !hidden);
+  });
+  return out;
+}
+
 Graph legalize(const Graph& phase, const StaticShape& shape) {
-  Graph graph =
-      rewrite(phase, [&](Graph& out, const Node& node) { return exact(out, node, shape); });
+  Graph graph = exact_with(phase, shape.compute, shape.regions);
   for (Named& output : graph.outputs) {
     const Node& writer = graph[output.value];
     const bool replaced = writer.op == Op::write_rows && graph[writer.inputs[0]].op != Op::input;
@@ -147,7 +157,7 @@ Graph legalize(const Graph& phase, const StaticShape& shape) {
     graph = rewrite(graph,
                     [&](Graph& out, const Node& node) { return in_primitives(out, node, shape); });
   }
-  return needed(rewrite(graph, normal), shape);
+  return needed(without_taps(rewrite(graph, normal), shape.hidden));
 }
 
 }  // namespace ng

@@ -60,7 +60,7 @@ Value attend_exactly(const Arithmetic& a, const Node& node, const StaticShape& s
     for (Value& cache : read) cache = reshape(g, gather_rows(g, cache, node.inputs[3]), run);
     return attend_groups(a, node, {rows, 1, listed}, read);
   }
-  const bool memory = g[read[0]].op == Op::input;
+  const bool memory = g[node.inputs[3]].attrs.name == "memory_start";
   if (memory && shape.sentences < shape.slots) {
     for (Value& cache : read) cache = listed_runs(g, cache, shape.slots, "slot", shape.sentences);
   }

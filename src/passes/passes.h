@@ -2,7 +2,9 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -55,7 +57,32 @@ Graph tabulate_positions(const Graph& graph, int64_t positions);
 // from the one that input "parent" s32[regions] names; their caches are replaced (ir/replaced.h).
 Graph legalize(const Graph& phase, const StaticShape& shape);
 
+// Without what a device does not give: taps (encoder.N, decoder.N), and hidden states unless asked.
+Graph without_taps(const Graph& graph, bool hidden);
+
+// Capacities become exact sizes.
+Graph exact_sizes(const Graph& graph);
+
 inline constexpr int64_t kTopKWidth = 16384, kTopKMultiple = 8;  // AwsNeuronTopK's rows
+
+// What runs together, on the device or on the CPU: a part of a phase that reads and gives values of
+// other segments as inputs and outputs named OP.NODE.RESULT, or as the phase's output that they
+// are; a state by its name. What depends on weights alone is in each that uses it.
+struct Segment {
+  bool cpu = false;
+  Graph graph = Graph();
+  std::map<std::string, int64_t> ops = {};  // of the phase: how many
+  std::set<std::string> reasons = {};       // for the CPU, and
+  int64_t boundary_bytes = 0;  // what this gets from the device and gives to it in a run
+};
+
+// partition: segments in the order that they run in. A node runs on the CPU where `why` (by node)
+// says so, a slice where it is cut from.
+std::vector<Segment> partition(const Graph& phase, const std::vector<std::string>& why);
+
+std::vector<bool> run_nodes(const Graph& phase);     // what each run computes anew
+bool uses_state(const Graph& phase, uint32_t node);  // reads or writes one
+Graph alone(const Graph& phase, uint32_t node);      // as a segment
 
 // What a target wants of the passes.
 struct LoweringOptions {

@@ -54,6 +54,7 @@ void print_modules(const Analysis& analysis) {
                module.compute_seconds * 1e3);
   }
   fmt::print("times: one core at its published peaks; a run takes the longer at least\n\n");
+  for (const ModuleSegment& segment : analysis.on_cpu) fmt::print("{}\n", describe(segment));
   for (const ModuleAnalysis& module : analysis.modules) {
     const HistoryPrice& past = module.cost.past;
     if (past.history_bytes == 0) continue;

@@ -1,8 +1,6 @@
 // `neuroglot compile`, `finish` and `replace-weights`: a checkpoint directory becomes a bundle.
 #include "compile/compile.h"
 
-#include <algorithm>
-
 #include "base/error.h"
 #include "compile/neuron_modules.h"
 #include "compile/replace_weights.h"
@@ -13,10 +11,16 @@ namespace {
 
 // What would have no effect is refused.
 void check_options(const Options& options) {
-  const auto& targets = options.targets;
-  const bool neuron = std::any_of(targets.begin(), targets.end(), is_neuron);
+  bool neuron = false, fixed = false;
+  for (const std::string& name : options.targets) {
+    neuron = neuron || find_backend(name).target.neuron;
+    fixed = fixed || find_backend(name).target.fixed;
+  }
   for (const char* flag : {"--neuronx-cc", "--emit-only", "--jobs", "--compiler-args"}) {
     check(neuron || !options.is_given(flag), "{} is of --target inf2, trn1 and trn2", flag);
+  }
+  for (const char* flag : {"--cpu-ops", "--min-subgraph-size", "--max-subgraph-count"}) {
+    check(fixed || !options.is_given(flag), "{} is of targets with fixed shapes", flag);
   }
   check(!options.emit_only || (!options.is_given("--neuronx-cc") && !options.is_given("--jobs")),
         "--emit-only compiles nothing: leave --neuronx-cc and --jobs out");

@@ -140,12 +140,18 @@ void check_options(const Options& options) {
   check(bundle || !options.check, "--check hashes a bundle; {} is none", options.model);
 }
 
-// The first module of a phase, as a graph.
-Graph first_module(const Bundle& bundle, const std::string& phase, const std::string& target) {
-  for (const Bundle::Module& module : bundle.modules()) {
-    if (module.phase == phase) return import_hlo(bundle.module(module.name, target), module.name);
+// The first module of a phase as a graph, or as those of its segments.
+std::string first_module(const Bundle& bundle, const std::string& phase,
+                         const std::string& target) {
+  std::string text, first;
+  for (const auto& module : bundle.modules()) {
+    if (module.phase != phase || (!first.empty() && first != module.part_of)) continue;
+    first = module.part_of;
+    text += module.cpu ? bundle.artifact(module.name, target)
+                       : print(import_hlo(bundle.module(module.name, target), module.name));
   }
-  fail("--graph {}: the bundle has no module of that phase", shown(phase));
+  check(!text.empty(), "--graph {}: the bundle has no module of that phase", shown(phase));
+  return text;
 }
 
 void add_modules(const Bundle& bundle, const std::string& target, Json& json) {
@@ -154,7 +160,7 @@ void add_modules(const Bundle& bundle, const std::string& target, Json& json) {
   for (const auto& [weight, stored] : bundle.weights()) bytes += stored.bytes;
   json["weight_bytes"] = bytes;
   for (const Bundle::Module& module : bundle.modules()) {
-    const std::string file = bundle.file_of(module_file(module.name), target);
+    const std::string file = bundle.file_of(module.file(), target);
     json["module_bytes"][Path(file).stem()] = bundle.file(file).size();
   }
 }
@@ -193,7 +199,7 @@ int inspect_bundle(const Options& options) {
   }
   const std::string target = only_target(options, bundle, [](const Target&) { return true; });
   fmt::print("{}", find_backend(target).target.fixed
-                       ? print(first_module(bundle, options.graph, target))
+                       ? first_module(bundle, options.graph, target)
                        : std::string(bundle.artifact(options.graph, target)));
   return 0;
 }

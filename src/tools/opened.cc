@@ -49,7 +49,7 @@ DeviceName device_of(const std::string& text) {
 // NEFFs by the names of their modules; all are there.
 ProgramSource programs_of(const Bundle& bundle, const std::string& target) {
   for (const Bundle::Module& module : bundle.modules()) {
-    check(bundle.has_program(module.name, target),
+    check(module.cpu || bundle.has_program(module.name, target),
           "{}: its modules are not compiled (--emit-only): neuroglot finish {} --neffs DIR, or "
           "compile again without it",
           bundle.path().string(), bundle.path().string());
@@ -104,7 +104,8 @@ void open_replicas(Opened& opened, const DeviceOptions& options) {
     DeviceOptions own = options;
     own.core = static_cast<int>(i);
     Opened::Running& on = i == 0 ? first : add_device(opened, opened.target, own);
-    return open_session(opened.bundle, opened.target, *on.device, on.executions);
+    on.cpu = open_cpu_of(opened.bundle, options.threads);
+    return open_session(opened.bundle, opened.target, {*on.device, on.cpu.get()}, on.executions);
   };
   opened.replicas = std::make_unique<Replicas>(static_cast<size_t>(first.device->replicas()), open);
   opened.session();
@@ -121,7 +122,7 @@ void open_long(const Options& options, Opened& opened) {
         opened.bundle.path().string(), listed(opened.bundle.targets()));
   opened.replicas->set_long([&opened, threads = static_cast<int>(options.threads)] {
     Opened::Running& cpu = add_device(opened, "cpu", {.threads = threads});
-    return open_session(opened.bundle, "cpu", *cpu.device, cpu.executions);
+    return open_session(opened.bundle, "cpu", {*cpu.device}, cpu.executions);
   });
 }
 
@@ -156,6 +157,10 @@ CompileOptions compile_options(const Options& options) {
         "--beam-caches {}: history or reorder", shown(options.beam_caches));
   compile.modules.reorder = options.beam_caches == "reorder";
   compile.modules.with_logits = options.with_logits;
+  std::istringstream ops(options.cpu_ops);
+  for (std::string op; std::getline(ops, op, ',');) compile.modules.cpu_ops.insert(op);
+  compile.modules.min_subgraph_size = options.min_subgraph_size;
+  compile.modules.max_subgraph_count = options.max_subgraph_count;
   check(options.dtype == "f32" || options.dtype == "bf16", "--dtype {}: f32 or bf16",
         shown(options.dtype));
   compile.dtype = options.dtype == "bf16" ? DType::bf16 : DType::f32;
@@ -239,6 +244,10 @@ void Stats::add(const Opened& opened) {
     const std::string name = running->device->description();
     if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
     for (const auto& [module, count] : running->executions) executions[module] += count;
+    for (const Bundle::Module& module : opened.bundle.modules()) {
+      if (!running->executions.contains(module.name)) continue;
+      backends[module.name] = (module.cpu ? running->cpu : running->device)->description();
+    }
   }
   device = fmt::format("{}", fmt::join(names, "; "));
 }
@@ -273,6 +282,7 @@ void write_stats(const Options& options, const Stats& stats) {
                {"peak_rss_bytes", peak_resident_bytes()},
                {"anonymous_bytes", anonymous_bytes()}};
   if (!stats.executions.empty()) json["executions"] = stats.executions;
+  if (!stats.backends.empty()) json["backends"] = stats.backends;
   write_file(options.stats, json.dump(2) + "\n");
 }
 

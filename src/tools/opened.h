@@ -20,7 +20,8 @@ struct Opened {
   std::string target;  // of the bundle's
   struct Running {
     std::unique_ptr<Device> device;
-    Executions executions;  // of a static target's modules
+    std::unique_ptr<Device> cpu;  // of a bundle's segments on the CPU
+    Executions executions;        // of a static target's modules
   };
   std::vector<std::unique_ptr<Running>> devices;  // replicas as they are needed; of --long: the CPU
   std::unique_ptr<Replicas> replicas;
@@ -63,8 +64,9 @@ struct Stats {
   uint64_t input_tokens = 0, output_tokens = 0;
   std::string device;     // Device::description() of each, other replicas than the first aside
   Executions executions;  // of a static target's modules, loading and warm-up included
+  std::map<std::string, std::string> backends = {};  // who ran each of these
 
-  void add(const Opened& opened);  // its devices
+  void add(const Opened& opened);  // its devices and what they ran
 };
 void write_stats(const Options& options, const Stats& stats);
 

@@ -18,13 +18,14 @@ struct Options {
   std::string batches = "1,8", source_lengths = "32,64,128,256", topk = "device",
               beam_caches = "history";
   std::string from, to, split = "none", long_sources = "cut", lang, dialect = "hf";
-  std::string neuronx_cc, compiler_args, neffs, libnrt;
+  std::string cpu_ops, neuronx_cc, compiler_args, neffs, libnrt;
   std::string graph, stage;
   std::vector<std::string> without;
   std::string shape, format = "bin";
   std::string action = "list";  // of cache
   int64_t threads = 0, warmup = 0, repeat = 1;
   int64_t beams = 4, target_length = 256, jobs = 1;
+  int64_t min_subgraph_size = 0, max_subgraph_count = 0;
   int64_t beam = 0, n_best = 0, max_source_tokens = 512;
   std::string lengths, text;  // files of sources, or of their lengths
   int64_t graphs = 0;

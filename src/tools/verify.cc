@@ -1,6 +1,8 @@
 // `neuroglot verify`: the report, as lines or JSON.
 #include "compile/verify.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "compile/rounding.h"
 #include "tools/lines.h"
@@ -14,9 +16,10 @@ void print_report(const VerifyReport& report) {
     fmt::print("{}: modules against the interpreter\n", report.device);
     for (const auto& [module, error] : report.modules)
       fmt::print("  {:24} {:.2e}\n", module, error);
-  } else if (!report.device.empty()) {
+  }
+  if (report.nodes > 0 || report.modules.empty()) {
     fmt::print("{}: {} nodes are the interpreter's, byte for byte, or listed below\n",
-               report.device, report.nodes);
+               report.modules.empty() ? report.device : "segments on the CPU", report.nodes);
   }
   if (report.referenced) {
     fmt::print("{} tensors compared with those made of the reference\n", report.tensors);
@@ -132,7 +135,8 @@ int verify_command(const Options& options) {
   std::optional<CachedBundle> rebuilt;
   if (!options.reference.empty()) {
     CompileOptions compile = options_of(bundle);
-    compile.targets = {verify.target};
+    const bool cut = std::ranges::any_of(bundle.modules(), &Bundle::Module::cpu);
+    if (!cut) compile.targets = {verify.target};  // else others may have decided the cut
     rebuilt.emplace(cached_bundle(options.reference, compile, progress));
     verify.reference = options.reference;
     verify.rebuilt = rebuilt->path;

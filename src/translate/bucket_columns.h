@@ -35,6 +35,7 @@ struct Rows {
 class HostResults {
  public:
   Argument argument(const Port& port);
+  bool holds(const std::string& name) const { return results_.contains(name); }
 
   void copy_rows(const std::string& name, const Rows& rows, const Argument& to) const;
   // The first k of "scores" and "ids", where k is what `scores` takes, greater scores first and

@@ -5,108 +5,12 @@
 #include <numeric>
 
 #include "base/error.h"
-#include "translate/bucket_columns.h"
+#include "translate/bucket_modules.h"
 
 namespace ng {
 namespace {
 
 Type s32(Shape shape) { return {DType::s32, std::move(shape)}; }
-
-// What a module of `phase` may read.
-std::vector<Port> module_inputs(const std::string& phase, const Bucket& bucket,
-                                const StaticSizes& sizes) {
-  const int64_t rows = bucket.sentences * bucket.rows;
-  std::vector<Port> ports;
-  for (const char* name : {"tokens", "positions", "length"}) ports.push_back({name, s32({rows})});
-  if (phase == "encode") {
-    ports.push_back({"memory_index", s32({rows})});
-    return ports;
-  }
-  ports.push_back({"cache_index", s32({rows})});
-  ports.push_back({"memory_length", s32({rows})});
-  if (sizes.reorder == 0) {
-    ports.push_back({"history", s32({rows, sizes.target})});
-  } else {
-    ports.push_back({"region", s32({phase == "prefill" ? bucket.sentences : rows})});
-    ports.push_back({"parent", s32({sizes.regions()})});
-  }
-  ports.push_back({"slot", s32({bucket.sentences})});
-  return ports;
-}
-
-// What a module of `phase` must give; hidden states need not be there.
-std::vector<Port> module_outputs(const std::string& phase, const Bucket& bucket,
-                                 const StaticSizes& sizes) {
-  const int64_t rows = bucket.sentences * bucket.rows;
-  if (phase == "encode" || phase == "prefill") return {};
-  const Port sum = {"log_sum_exp", {DType::f32, {rows}}};
-  if (phase == "logits" || sizes.candidates == 0) {
-    return {{"logits", {DType::f32, {rows, sizes.vocabulary}}}, sum};
-  }
-  return {{"scores", {DType::f32, {rows, sizes.candidates}}},
-          {"ids", s32({rows, sizes.candidates})},
-          sum};
-}
-
-// Sizes come from a file, and so do modules: do they fit each other?
-void check_module(const std::string& phase, const Bucket& bucket, const StaticSizes& sizes,
-                  const Executable& module) {
-  const auto has = [](const std::vector<Port>& ports, const Port& port) {
-    return std::any_of(ports.begin(), ports.end(), [&](const Port& one) {
-      return one.name == port.name && one.type == port.type;
-    });
-  };
-  const std::vector<Port> readable = module_inputs(phase, bucket, sizes);
-  for (const Port& port : module.inputs()) {
-    check(has(readable, port), "module {} reads {} '{}', which does not fit its bundle",
-          bucket.name, to_string(port.type), shown(port.name));
-  }
-  for (const Port& port : module_outputs(phase, bucket, sizes)) {
-    check(has(module.outputs(), port), "module {} does not give {} '{}': its bundle is damaged",
-          bucket.name, to_string(port.type), port.name);
-  }
-}
-
-// A phase's modules, the smallest first; loaded when they are needed.
-class Modules {
- public:
-  Modules(std::string phase, std::vector<Bucket> buckets, const StaticSizes& sizes,
-          Executions& executions)
-      : phase_(std::move(phase)),
-        sizes_(sizes),
-        buckets_(std::move(buckets)),
-        loaded_(buckets_.size()),
-        executions_(executions) {
-    NG_CHECK(!buckets_.empty(), "a phase without modules");
-  }
-  const std::vector<Bucket>& buckets() const { return buckets_; }
-
-  // Runs module `at`; `columns` holds what it reads, `results` gets what it gives, by name.
-  void run(size_t at, Columns& columns, HostResults& results) {
-    Executable& module = load(at);
-    std::vector<Argument> inputs, outputs;
-    for (const Port& port : module.inputs()) inputs.push_back(columns.argument(port));
-    for (const Port& port : module.outputs()) outputs.push_back(results.argument(port));
-    module.run(inputs, outputs);
-    ++executions_[buckets_[at].name];
-  }
-
- private:
-  Executable& load(size_t at) {
-    if (!loaded_[at]) {
-      std::unique_ptr<Executable> module = buckets_[at].load();
-      check_module(phase_, buckets_[at], sizes_, *module);
-      loaded_[at] = std::move(module);
-    }
-    return *loaded_[at];
-  }
-
-  std::string phase_;
-  StaticSizes sizes_;
-  std::vector<Bucket> buckets_;
-  std::vector<std::unique_ptr<Executable>> loaded_;
-  Executions& executions_;
-};
 
 // The index of the smallest module for `sentences` of `rows`; of those with too few sentences the
 // largest.
@@ -197,6 +101,7 @@ void Encoder::run_some(std::span<const Sentence> some, std::span<const Argument>
       columns.add("tokens", real ? integers(inputs[0])[sentence.first + i] : 0);
       columns.add("positions", real ? integers(inputs[1])[sentence.first + i] : 0);
       columns.add("length", length[sentence.first]);
+      columns.add("start", static_cast<int32_t>(static_cast<size_t>(s) * rows));
       columns.add("memory_index", index[sentence.first] + static_cast<int32_t>(i));
     }
   }
@@ -312,7 +217,7 @@ void Steps::place_group(int32_t slot, size_t group, std::vector<Row>& waiting, P
 
 Columns Steps::columns(const Placed& placed, std::span<const Argument> inputs) const {
   Columns columns;
-  constexpr int32_t idle[] = {0, 0, 1, 0, 1};  // in the order of inputs_
+  constexpr int32_t idle[] = {0, 0, 1, 0, 1, 0};  // in the order of inputs_
   const std::span<const int32_t> history = integers(inputs[6]);
   const int64_t context = inputs[6].type.size(1);
   for (const int64_t row : placed.rows) {

@@ -13,14 +13,24 @@
 
 namespace ng {
 
-// A module: so many sentences with so many rows (or tokens) each.
+// States on the host by name, zeros at first.
+using HostStates = std::map<std::string, std::vector<std::byte>>;
+
+// A module: so many sentences with so many rows (or tokens) each. Its segments run one after the
+// other: each reads what the request or an earlier one gives, by name, or a state; a device keeps
+// its states, those of the CPU are `states`, which all modules share.
 struct Bucket {
-  std::string name;  // "decode-b1-s256-t256"
+  struct Segment {
+    std::string name;                                   // "decode-b1-s256-t256", or one with .2
+    std::function<std::unique_ptr<Executable>()> load;  // called when it is first needed
+    HostStates* states = nullptr;
+  };
+  std::string name;
   int64_t sentences = 0, rows = 0;
-  std::function<std::unique_ptr<Executable>()> load;  // called when it is first needed
+  std::vector<Segment> segments;
 };
 
-// How often each module ran, by name.
+// How often each segment ran, by name.
 using Executions = std::map<std::string, uint64_t>;
 
 // The modules of one phase as one executable with the ports of the ragged phase (models/model.h)

@@ -90,7 +90,7 @@ void CpuExecutable::bind(std::span<const Argument> inputs, std::span<const Argum
       counts.bind(outputs_[i].type, outputs[i].type, outputs_[i].name);
     }
   }
-  if (counts == counts_) return;
+  if (counts == counts_ && !offsets_.empty()) return;
   offsets_ = place_temporaries(plan_, counts);
   base_ = arena_.reserve(offsets_.back());
   counts_ = counts;
