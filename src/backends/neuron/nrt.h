@@ -41,8 +41,9 @@ Found find_runtime(const std::string& library);
 struct Library;
 
 // One of the visible cores of a library, which is initialised with the first of its Runtimes and
-// closed with the last; they are made and go one at a time. Every call that does not succeed follows its status's policy (nrt_status.h)
-// and is then a Device error; after one that lost the core every other is refused. For one thread.
+// closed with the last; they are made and go one at a time. Every call that does not succeed
+// follows its status's policy (nrt_status.h) and is then a Device error; after one that lost the
+// core every other is refused. For one thread.
 class Runtime {
  public:
   // `library`: a path; empty: $NEUROGLOT_LIBNRT, else the loader's libnrt.so.1, else the one below
