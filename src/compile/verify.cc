@@ -161,7 +161,10 @@ Job Verify::job(std::vector<int32_t> source, std::vector<int32_t> prompt, int ne
   options.num_beams = modules_ ? static_cast<int>(std::min<int64_t>(beams, sizes.beams)) : beams;
   options.max_length = static_cast<int>(prompt.size()) + new_ids;
   if (modules_) options.max_length = std::min(options.max_length, static_cast<int>(sizes.target));
-  return {std::move(source), {}, BeamSearch(options, std::move(prompt), bundle_.facts().vocabulary), ""};
+  return {std::move(source),
+          {},
+          BeamSearch(options, std::move(prompt), bundle_.facts().vocabulary),
+          ""};
 }
 
 void Verify::run(Session& session, std::vector<Job>& jobs) const {
