@@ -21,16 +21,6 @@ Bundle compiled(const Path& model, const Path& out, CompileOptions options = {})
   return Bundle::open(out);
 }
 
-std::map<std::string, std::string> contents(const Path& directory) {
-  std::map<std::string, std::string> files;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) {
-    if (!entry.is_regular_file()) continue;
-    files[std::filesystem::relative(entry.path(), directory)] =
-        read_file(entry.path(), size_t{1} << 30);
-  }
-  return files;
-}
-
 CompileOptions small_modules() {
   CompileOptions options;
   options.targets = {"pjrt"};

@@ -10,16 +10,6 @@ namespace {
 
 using testing::HasSubstr;
 
-std::map<std::string, std::string> contents(const Path& directory) {
-  std::map<std::string, std::string> files;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) {
-    if (!entry.is_regular_file()) continue;
-    files[std::filesystem::relative(entry.path(), directory)] =
-        read_file(entry.path(), size_t{1} << 30);
-  }
-  return files;
-}
-
 // A checkpoint with other weights than TinyCheckpoint's.
 struct FineTune : TinyCheckpoint {
   explicit FineTune(const Json& config = tiny_config()) : TinyCheckpoint(DType::f32, config) {

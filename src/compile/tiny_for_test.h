@@ -58,4 +58,15 @@ struct TinyCheckpoint : TemporaryDirectory {
   }
 };
 
+// Every file below a directory, by its path in it.
+inline std::map<std::string, std::string> contents(const Path& directory) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) {
+    if (!entry.is_regular_file()) continue;
+    files[std::filesystem::relative(entry.path(), directory)] =
+        read_file(entry.path(), size_t{1} << 30);
+  }
+  return files;
+}
+
 }  // namespace ng
