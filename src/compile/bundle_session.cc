@@ -65,7 +65,8 @@ std::unique_ptr<Session> open_session(const Bundle& bundle, const std::string& t
   return std::make_unique<Session>(std::move(phases));
 }
 
-std::unique_ptr<Device> open_cpu_of(const Bundle& bundle, int threads) {
+std::unique_ptr<Device> open_cpu_of(const Bundle& bundle, const std::string& target, int threads) {
+  if (!find_backend(target).target.fixed) return nullptr;
   if (std::ranges::none_of(bundle.modules(), &Bundle::Module::cpu)) return nullptr;
   return find_backend("cpu").open({.threads = threads});
 }

@@ -19,7 +19,7 @@ struct SessionDevices {
 std::unique_ptr<Session> open_session(const Bundle& bundle, const std::string& target,
                                       SessionDevices devices, Executions& executions);
 
-// A CPU for the bundle's segments; null where it has none.
-std::unique_ptr<Device> open_cpu_of(const Bundle& bundle, int threads);
+// A CPU for the target's segments; null where it has none.
+std::unique_ptr<Device> open_cpu_of(const Bundle& bundle, const std::string& target, int threads);
 
 }  // namespace ng

@@ -65,7 +65,7 @@ class Verify {
         threads_(options.threads > 0 ? options.threads : available_threads()),
         modules_(find_backend(options.target).target.fixed),
         rounded_(bundle.dtype() == DType::bf16),
-        cpu_(open_cpu_of(bundle, options.threads)),
+        cpu_(open_cpu_of(bundle, options.target, options.threads)),
         cpu_checker_(cpu_ ? *cpu_ : device, threads_),
         checker_(device, threads_, rounded_ ? kBf16Module : kF32Module, bundle.sizes().sink()),
         session_(open_session(bundle, options.target, {modules_ ? checker_ : device, &cpu_checker_},

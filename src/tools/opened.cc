@@ -104,7 +104,7 @@ void open_replicas(Opened& opened, const DeviceOptions& options) {
     DeviceOptions own = options;
     own.core = static_cast<int>(i);
     Opened::Running& on = i == 0 ? first : add_device(opened, opened.target, own);
-    on.cpu = open_cpu_of(opened.bundle, options.threads);
+    on.cpu = open_cpu_of(opened.bundle, opened.target, options.threads);
     return open_session(opened.bundle, opened.target, {*on.device, on.cpu.get()}, on.executions);
   };
   opened.replicas = std::make_unique<Replicas>(static_cast<size_t>(first.device->replicas()), open);
