@@ -46,6 +46,8 @@ constexpr NeuronRuleRow kRules[] = {
     {scatter_form, "scatter-form", "", "transformers-neuronx update_cache; NxDI Whisper"},
     {scatter_integer, "scatter-integer", "NCC_EVRF060", "SDK error-codes/EVRF060"},
     {all_reduce_integer, "all-reduce-integer", "NCC_EVRF061", "SDK error-codes/EVRF061"},
+    {all_reduce_form, "all-reduce-form", "",
+     "nkipy and transformers-neuronx: body add, one group of all replicas, no channel"},
     {index_range, "index-range", "", "#1335: NRT_EXEC_OOB; indices are not clamped"},
 };
 

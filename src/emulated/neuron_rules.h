@@ -47,6 +47,7 @@ enum class NeuronRule : uint8_t {
   scatter_form,
   scatter_integer,
   all_reduce_integer,
+  all_reduce_form,
   index_range,
 };
 

@@ -192,6 +192,7 @@ const std::vector<Planted> kPlanted = {
        set_array(*good.find("scatter").mutable_shape(), kS32, {8, 16});
      }},
     {all_reduce_integer, [](auto& good) { good.find("maximum").set_opcode("all-reduce"); }},
+    {all_reduce_form, [](auto& good) { good.find("dot").set_opcode("all-reduce"); }},
     {index_range, [](auto& good) { good.find("minimum").set_opcode("add"); }},
     {index_range, [](auto& good) { good.find("maximum").set_opcode("add"); }},
     {index_range,

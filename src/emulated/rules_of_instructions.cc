@@ -224,6 +224,19 @@ void check_scatter(RuleCheck& check, const hlo::Instruction& scatter) {
   check_indices(check, scatter, scatter_form);
 }
 
+void check_all_reduce(RuleCheck& check, const hlo::Instruction& sum) {
+  check.require(is_float(sum.shape().element_type()), all_reduce_integer, sum.name(),
+                "integers run in f32");
+  bool good = sum.operand_ids_size() == 1 && sum.replica_groups_size() == 1;
+  for (int i = 0; good && i < sum.replica_groups(0).replica_ids_size(); ++i) {
+    good = sum.replica_groups(0).replica_ids(i) == i;
+  }
+  check.require(good && sum.replica_groups(0).replica_ids_size() > 1, all_reduce_form, sum.name(),
+                "it is not over one group of replicas 0, 1, …");
+  check.require(body_opcode(check, sum) == "add", all_reduce_form, sum.name(),
+                "its body is \"{}\": add", shown(body_opcode(check, sum)));
+}
+
 }  // namespace
 
 void check_shape(RuleCheck& check, const hlo::Shape& shape, std::string_view where) {
@@ -251,10 +264,7 @@ void check_instruction(RuleCheck& check, const hlo::Instruction& instruction) {
   if (name == "dot") check_dot(check, instruction);
   if (name == "gather") check_gather(check, instruction);
   if (name == "scatter") check_scatter(check, instruction);
-  if (name == "all-reduce") {
-    check.require(is_float(instruction.shape().element_type()), all_reduce_integer,
-                  instruction.name(), "integers run in f32");
-  }
+  if (name == "all-reduce") check_all_reduce(check, instruction);
 }
 
 }  // namespace ng

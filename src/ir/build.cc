@@ -103,6 +103,12 @@ Value dot(Graph& g, Value a, Value b) { return add_inferred(g, node(Op::dot, {a,
 
 Value reduce(Graph& g, Op op, Value x) { return add_inferred(g, node(op, {x})); }
 
+Value all_reduce(Graph& g, Value x, int64_t ranks) {
+  Node made = node(Op::all_reduce, {x});
+  made.attrs.dims = {ranks};
+  return add_inferred(g, std::move(made));
+}
+
 Value gather_rows(Graph& g, Value table, Value ids) {
   return add_inferred(g, node(Op::gather_rows, {table, ids}));
 }

@@ -33,8 +33,9 @@ Value slice(Graph& g, Value x, int64_t axis, int64_t begin, int64_t size);
 Value pack(Graph& g, Value x);                  // [n, k] → [⌈n/16⌉, k, 16]
 Value unpack(Graph& g, Value x, int64_t rows);  // its inverse, for n = rows
 
-Value dot(Graph& g, Value a, Value b);   // [..., m, k] · [..., n, k] → [..., m, n]
-Value reduce(Graph& g, Op op, Value x);  // reduce_sum, reduce_max over the last axis
+Value dot(Graph& g, Value a, Value b);               // [..., m, k] · [..., n, k] → [..., m, n]
+Value reduce(Graph& g, Op op, Value x);              // reduce_sum, reduce_max over the last axis
+Value all_reduce(Graph& g, Value x, int64_t ranks);  // their sum
 Value gather_rows(Graph& g, Value table, Value ids);
 Value write_rows(Graph& g, Value state, Value rows, Value index);
 Value top_k(Graph& g, Value x, Dim k);  // two results: scores, ids

@@ -38,7 +38,7 @@ std::string_view name(ActivationKind kind);
 // (docs/ops.md lists who uses what; rule N3).
 struct Attrs {
   std::string name;                                  // input, weight
-  std::vector<int64_t> dims;                         // broadcast, transpose
+  std::vector<int64_t> dims;                         // broadcast, transpose; all_reduce: ranks
   std::vector<double> values;                        // constant: at most 8
   int64_t axis = 0, begin = 0;                       // concatenate, slice, iota
   int64_t heads = 0;                                 // attend

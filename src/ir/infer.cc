@@ -2,6 +2,7 @@
 // docs/ops.md's.
 #include "base/error.h"
 #include "ir/build.h"
+#include "tensor/ranks.h"
 
 namespace ng {
 namespace {
@@ -211,6 +212,14 @@ Type infer_reduce(const Site& site) {
   site.rule("R1", to.rank() >= 1, "rank 0");
   to.shape.pop_back();
   return to;
+}
+
+Type infer_all_reduce(const Site& site) {
+  site.needs_dtype(site.in(0), DType::f32);
+  const auto& dims = site.node.attrs.dims;
+  site.rule("R2", dims.size() == 1 && dims[0] >= 2 && dims[0] <= kMostRanks,
+            "dims is not a number of ranks from 2 to {}", kMostRanks);
+  return site.in(0);
 }
 
 Type infer_gather_rows(const Site& site) {

@@ -1,9 +1,12 @@
 // How is a graph walked: which node when, with which inputs, and how long do its results live?
 #include "ir/interpret.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "ir/build.h"
 #include "ir/evaluation.h"
+#include "tensor/ranks.h"
 
 namespace ng {
 namespace {
@@ -32,21 +35,30 @@ Results run(const Evaluation& e) {
   return {};
 }
 
-Tensor take_input(const Node& node, Bindings& bindings) {
+Tensor take_input(const Node& node, Bindings& bindings, int64_t ranks) {
   const auto found = bindings.inputs.find(node.attrs.name);
   check(found != bindings.inputs.end(), "input '{}' is missing", shown(node.attrs.name));
   Tensor tensor = std::move(found->second);
   bindings.inputs.erase(found);
-  bindings.counts.bind(node.types[0], tensor.type, shown(node.attrs.name));
+  if (tensor.type != of_ranks(node.types[0], ranks)) {
+    bindings.counts.bind(node.types[0], tensor.type, shown(node.attrs.name));
+  }
   return tensor;
 }
 
-Tensor load_weight(const Node& node, const Bindings& bindings) {
+Tensor load_weight(const Node& node, const Bindings& bindings, const std::string& name) {
   NG_CHECK(bindings.weight, "no weights are given");
-  Tensor tensor = bindings.weight(node.attrs.name);
-  check(tensor.type == node.types[0], "weight '{}' is {}, the graph needs {}",
-        shown(node.attrs.name), to_string(tensor.type), to_string(node.types[0]));
+  Tensor tensor = bindings.weight(name);
+  check(tensor.type == node.types[0], "weight '{}' is {}, the graph needs {}", shown(name),
+        to_string(tensor.type), to_string(node.types[0]));
   return tensor;
+}
+
+// Of an input the rank's own part, where it holds those of all ranks.
+Tensor part_of(const Tensor& tensor, const Type& type, int64_t rank, int64_t ranks) {
+  if (ranks == 1 || tensor.type == type) return tensor;
+  const auto bytes = static_cast<size_t>(byte_count(type));
+  return {type, tensor.owner, tensor.data.subspan(static_cast<size_t>(rank) * bytes, bytes)};
 }
 
 // For every node the last one that reads it.
@@ -84,34 +96,97 @@ std::vector<Tensor> evaluate(const Node& node, std::span<const Tensor> inputs, c
   return run(e);
 }
 
-std::map<std::string, Tensor> interpret(const Graph& graph, Bindings bindings,
-                                        ThreadPool* threads) {
-  const std::vector<bool> live = live_nodes(graph);
-  const std::vector<size_t> last = last_readers(graph, live);
-  std::vector<std::vector<Tensor>> results(graph.nodes().size());
-  for (size_t at = 0; at < results.size(); ++at) {  // first, because they bind the counts
-    const Node& node = graph.nodes()[at];
-    if (node.op == Op::input) results[at] = {take_input(node, bindings)};
-  }
-  for (size_t at = 0; at < results.size(); ++at) {
-    const Node& node = graph.nodes()[at];
-    if (!live[at] || node.op == Op::input) continue;
-    if (node.op == Op::weight) {
-      results[at] = {load_weight(node, bindings)};
-      continue;
+Results evaluate_all_reduce(const Evaluation& e) { return evaluate_input(e); }
+
+Tensor sum_of_ranks(std::span<const Tensor> parts) {
+  const Type& type = parts[0].type;
+  return make<float>(type, [&](float* out) {
+    for (const Tensor& part : parts) {
+      const Elements<float> x(part);
+      for (int64_t i = 0; i < x.size(); ++i) out[i] = &part == &parts[0] ? x[i] : out[i] + x[i];
     }
-    std::vector<Tensor> inputs;
-    for (const Value& value : node.inputs) inputs.push_back(results[value.node][value.result]);
-    results[at] = evaluate(node, inputs, bindings.counts, threads);
-    for (const Value& value : node.inputs) {
-      if (last[value.node] == at) results[value.node].clear();
+  })[0];
+}
+
+int64_t ranks_of(const Graph& graph) {
+  const auto nodes = graph.nodes();
+  const auto sum = std::ranges::find(nodes, Op::all_reduce, &Node::op);
+  return sum == nodes.end() ? 1 : sum->attrs.dims[0];
+}
+
+namespace {
+
+// The values of all ranks, node by node, so that all are as far.
+class Walk {
+ public:
+  Walk(const Graph& graph, Bindings bindings, ThreadPool* threads)
+      : graph_(graph),
+        bindings_(std::move(bindings)),
+        threads_(threads),
+        results_(static_cast<size_t>(ranks_of(graph)), Values(graph.nodes().size())) {}
+  std::map<std::string, Tensor> run();
+
+ private:
+  using Values = std::vector<std::vector<Tensor>>;  // by node
+  int64_t ranks() const { return std::ssize(results_); }
+  std::vector<Tensor> of_all(Value value) const {
+    std::vector<Tensor> found;
+    for (const Values& values : results_) found.push_back(values[value.node][value.result]);
+    return found;
+  }
+  std::vector<Tensor> computed(const Node& node, int64_t rank) const;
+
+  const Graph& graph_;
+  Bindings bindings_;
+  ThreadPool* threads_;
+  std::vector<Values> results_;  // by rank
+};
+
+std::vector<Tensor> Walk::computed(const Node& node, int64_t rank) const {
+  const std::string& name = node.attrs.name;
+  if (node.op == Op::all_reduce) return {sum_of_ranks(of_all(node.inputs[0]))};
+  if (node.op == Op::weight) {
+    return {load_weight(node, bindings_, ranks() == 1 ? name : rank_name(name, rank))};
+  }
+  const Values& values = results_[static_cast<size_t>(rank)];
+  std::vector<Tensor> inputs;
+  for (const Value& value : node.inputs) inputs.push_back(values[value.node][value.result]);
+  return evaluate(node, inputs, bindings_.counts, threads_);
+}
+
+std::map<std::string, Tensor> Walk::run() {
+  const std::vector<bool> live = live_nodes(graph_);
+  const std::vector<size_t> last = last_readers(graph_, live);
+  for (size_t at = 0; at < live.size(); ++at) {  // first, because they bind the counts
+    const Node& node = graph_.nodes()[at];
+    if (node.op != Op::input) continue;
+    const Tensor given = take_input(node, bindings_, ranks());
+    for (int64_t rank = 0; rank < ranks(); ++rank) {
+      results_[size_t(rank)][at] = {part_of(given, node.types[0], rank, ranks())};
+    }
+  }
+  for (size_t at = 0; at < live.size(); ++at) {
+    const Node& node = graph_.nodes()[at];
+    if (!live[at] || node.op == Op::input) continue;
+    for (int64_t rank = 0; rank < ranks(); ++rank) {
+      results_[size_t(rank)][at] = computed(node, rank);
+    }
+    for (Values& values : results_) {
+      for (const Value& value : node.inputs) {
+        if (last[value.node] == at) values[value.node].clear();
+      }
     }
   }
   std::map<std::string, Tensor> outputs;
-  for (const Named& output : graph.outputs) {
-    outputs[output.name] = results[output.value.node][output.value.result];
-  }
+  for (const Named& output : graph_.outputs) outputs[output.name] = of_ranks(of_all(output.value));
   return outputs;
+}
+
+}  // namespace
+
+std::map<std::string, Tensor> interpret(const Graph& graph, Bindings bindings,
+                                        ThreadPool* threads) {
+  return Walk(graph, std::move(bindings), threads).run();
 }
 
 }  // namespace ng

@@ -24,8 +24,15 @@ struct Bindings {
   Counts counts;  // what no input binds: candidates
 };
 
-// All outputs of the graph, by name. Each intermediate tensor lives
-// until its last use.
+// Element by element, in the order of ranks: what all_reduce, which is evaluated for all ranks
+// together, gives each.
+Tensor sum_of_ranks(std::span<const Tensor> parts);
+int64_t ranks_of(const Graph& graph);  // that an all_reduce sums; else 1
+
+// All outputs of the graph, by name. Each intermediate tensor lives until its last use. A graph of
+// several ranks runs for all of them, node by node: an input is the same for all or has theirs one
+// after the other along its first axis, as every output has; a weight is asked for as
+// rank_name().
 std::map<std::string, Tensor> interpret(const Graph& graph, Bindings bindings,
                                         ThreadPool* threads = nullptr);
 

@@ -73,6 +73,43 @@ TEST(Interpret, ComputesNothingThatNoOutputNeeds) {
   EXPECT_EQ(items<float>(interpret(graph, {}).at("y"))[0], 1.0F);  // asks for no weight
 }
 
+// y = x · 1 + w, summed over ranks, and what each has.
+TEST(Interpret, WalksAllRanksOfAGraphTogether) {
+  Graph graph("g");
+  const Type pair{DType::f32, {2}};
+  const Value own =
+      elementwise(graph, Op::add, {input(graph, "x", pair), weight(graph, "w", pair)});
+  const Value sum = all_reduce(graph, own, 3);
+  graph.outputs = {{"own", own}, {"sum", sum}};
+  EXPECT_EQ(ranks_of(graph), 3);
+  Bindings bindings;
+  std::vector<std::string> asked;
+  bindings.weight = [&](const std::string& name) {
+    asked.push_back(name);
+    return f32({2}, {0, 10.0F * static_cast<float>(asked.size())});
+  };
+  bindings.inputs["x"] = f32({2}, {1, 2});
+  auto found = interpret(graph, bindings);
+  EXPECT_EQ(asked, (std::vector<std::string>{"w.r0", "w.r1", "w.r2"}));
+  EXPECT_EQ(found.at("own").type, (Type{DType::f32, {6}}));
+  EXPECT_EQ(items<float>(found.at("own")), (std::vector<float>{1, 12, 1, 22, 1, 32}));
+  EXPECT_EQ(items<float>(found.at("sum")), (std::vector<float>{3, 66, 3, 66, 3, 66}));
+  asked.clear();
+  bindings.inputs["x"] = f32({6}, {1, 2, 3, 4, 5, 6});  // each rank has its own
+  found = interpret(graph, bindings);
+  EXPECT_EQ(items<float>(found.at("own")), (std::vector<float>{1, 12, 3, 24, 5, 36}));
+  bindings.inputs["x"] = f32({4}, {1, 2, 3, 4});
+  EXPECT_THAT(refusal([&] { interpret(graph, bindings); }), ::testing::HasSubstr("x: f32[4]"));
+}
+
+// In float32 (1e8 + 1) - 1e8 is 0, and 1e8 - 1e8 + 1 is 1.
+TEST(Interpret, AddsRanksInTheirOrder) {
+  const Tensor parts[] = {f32({1}, {1e8F}), f32({1}, {1}), f32({1}, {-1e8F})};
+  const Tensor others[] = {parts[0], parts[2], parts[1]};
+  EXPECT_EQ(items<float>(sum_of_ranks(parts))[0], 0);
+  EXPECT_EQ(items<float>(sum_of_ranks(others))[0], 1);
+}
+
 TEST(Evaluate, ChecksTheRulesAgainOnExactTypes) {
   Graph graph("g");
   const Value x = input(graph, "x", kLine);

@@ -35,6 +35,7 @@ Graph everything() {
   out(transpose(g, reshape(g, x, {rows, 2, 3}), {0, 2, 1}));
   out(slice(g, concatenate(g, {x, x}, 1), 1, 3, 6));
   out(reduce(g, Op::reduce_sum, out(reduce(g, Op::reduce_max, dot(g, x, table)))));
+  out(all_reduce(g, x, 4));
   out(write_rows(g, input(g, "state", {DType::f32, {9, 6}}), x, ids));
   out(gather_rows(g, table, list));
   out(embed(g, {ids, ids, table, frequencies(g, 3)}, 0.1F, 1));

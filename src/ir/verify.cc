@@ -24,6 +24,7 @@ Attrs used_attrs(const Node& node) {
     case Op::constant: used.values = has.values; break;
     case Op::broadcast:
     case Op::transpose:
+    case Op::all_reduce:
     case Op::project_top_k: used.dims = has.dims; break;
     case Op::slice: used.begin = has.begin; [[fallthrough]];
     case Op::iota:

@@ -147,6 +147,8 @@ constexpr SupportRow kSupport[] = {
     {Op::top_k, "custom-call get-tuple-element get-tuple-element", restricted, top_k_restriction,
      "AwsNeuronTopK: rows of floats, at most 16384 wide as measured on trn2 (#1339); ties in any "
      "order"},
+    {Op::all_reduce, "all-reduce", supported, nullptr,
+     "body add, floats: the table; its NEFF is loaded with nrt_load_collectives"},
     {Op::embed, "", decomposed, nullptr, kLegalized},
     {Op::layer_norm, "", decomposed, nullptr, kLegalized},
     {Op::linear, "", decomposed, nullptr, kLegalized},

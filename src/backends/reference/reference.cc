@@ -7,6 +7,7 @@
 #include "ir/interpret.h"
 #include "ir/replaced.h"
 #include "ir/text.h"
+#include "tensor/ranks.h"
 
 namespace ng {
 namespace {
@@ -15,13 +16,14 @@ class ReferenceExecutable : public Executable {
  public:
   ReferenceExecutable(Graph graph, WeightSource weights, ThreadPool* threads, HeldStates* held)
       : graph_(std::move(graph)), weights_(std::move(weights)), threads_(threads) {
+    const int64_t ranks = ranks_of(graph_);
     for (const Named& in : graph_.inputs()) {
-      const Type& type = graph_.type(in.value);
       const bool written = graph_.find_output(in.name) || graph_.find_output(next_of(in.name));
       if (held == nullptr || (!written && !held->contains(in.name))) {
-        inputs_.push_back({in.name, type});
+        inputs_.push_back({in.name, graph_.type(in.value)});
         continue;
       }
+      const Type type = of_ranks(graph_.type(in.value), ranks);
       const std::vector<std::byte> zeros(static_cast<size_t>(byte_count(type)));
       Tensor& state = held->emplace(in.name, Tensor::own(type, zeros)).first->second;
       check(state.type == type, "state '{}' is {} in one module, {} in another", shown(in.name),
@@ -30,7 +32,7 @@ class ReferenceExecutable : public Executable {
     }
     for (const Named& out : graph_.outputs) {
       const bool state = states_.contains(out.name) || (held != nullptr && is_next(out.name));
-      if (!state) outputs_.push_back({out.name, graph_.type(out.value)});
+      if (!state) outputs_.push_back({out.name, of_ranks(graph_.type(out.value), ranks)});
     }
   }
   const std::vector<Port>& inputs() const override { return inputs_; }
@@ -74,8 +76,10 @@ class ReferenceDevice : public Device {
   explicit ReferenceDevice(int threads) : threads_(threads) {}
   std::unique_ptr<Executable> load(std::string_view artifact,
                                    const WeightSource& weights) override {
-    return std::make_unique<ReferenceExecutable>(parse_graph(artifact, "artifact"), weights,
-                                                 &threads_, nullptr);
+    Graph graph = parse_graph(artifact, "artifact");
+    check(ranks_of(graph) == 1, "graph {} is for {} ranks, one runs it", shown(graph.name),
+          ranks_of(graph));
+    return std::make_unique<ReferenceExecutable>(std::move(graph), weights, &threads_, nullptr);
   }
   std::string description() const override {
     return fmt::format("reference ({} threads)", threads_.size());

@@ -13,7 +13,8 @@ namespace ng {
 std::unique_ptr<Device> open_reference(const DeviceOptions& options);
 
 // A module of a static target as its graph says. Its states, and inputs that are states of modules
-// before it, are kept in `states`, which begin as zeros. `threads` may be null.
+// before it, are kept in `states`, which begin as zeros. Of several ranks, all: their outputs and
+// states one after the other. `threads` may be null.
 using HeldStates = std::map<std::string, Tensor>;
 std::unique_ptr<Executable> interpret_module(Graph graph, WeightSource weights, ThreadPool* threads,
                                              HeldStates& states);

@@ -115,6 +115,7 @@ const CustomCall* Emitter::custom_call_of(Op op) const {
 std::string Emitter::called_name(const Node& node) const {
   if (custom_call_of(node.op) != nullptr) return "";
   switch (node.op) {
+    case Op::all_reduce:
     case Op::reduce_sum: return "add";
     case Op::reduce_max: return "maximum";
     case Op::write_rows: return fmt::format("replace.{}", name(node.types[0].dtype));
@@ -272,6 +273,13 @@ void set_gather(hlo::Instruction& made, const Type& table, const Type& ids) {
   }
 }
 
+// Over all ranks: without a channel, ids of a group are numbers of replicas.
+void set_all_reduce(hlo::Instruction& made, const Node& node, int64_t body) {
+  hlo::ReplicaGroup& group = *made.add_replica_groups();
+  for (int64_t rank = 0; rank < node.attrs.dims[0]; ++rank) group.add_replica_ids(rank);
+  made.add_called_computation_ids(body);
+}
+
 int64_t Emitter::simple(Writer& to, const Node& node) {
   hlo::Instruction& made = to.add(opcode_of(node.op), node.types[0], {});
   for (const Value& value : node.inputs) made.add_operand_ids(id(value));
@@ -285,6 +293,7 @@ int64_t Emitter::simple(Writer& to, const Node& node) {
     case Op::slice: set_slice(made, node); break;
     case Op::dot: set_dot(made, node); break;
     case Op::gather_rows: set_gather(made, type(node, 0), type(node, 1)); break;
+    case Op::all_reduce: set_all_reduce(made, node, called_.at("add")); break;
     default: break;
   }
   return made.id();

@@ -110,6 +110,20 @@ std::string returned(const std::string& name, const std::string& type) {
   return fmt::format("      \"stablehlo.return\"({}) : ({}) -> ()\n", name, type);
 }
 
+// A region that combines two floats by `op`.
+std::string combined(const char* op) {
+  const std::string scalar = tensor(kF32);
+  return region(kF32, fmt::format("      %r = \"stablehlo.{0}\"(%a, %b) : ({1}, {1}) -> {1}\n{2}",
+                                  op, scalar, returned("%r", scalar)));
+}
+
+std::string all_reduce_attributes(int64_t ranks) {
+  std::vector<int64_t> ids;
+  for (int64_t rank = 0; rank < ranks; ++rank) ids.push_back(rank);
+  return fmt::format("{} {{replica_groups = dense<[[{}]]> : tensor<1x{}xi64>}}", combined("add"),
+                     fmt::join(ids, ", "), ranks);
+}
+
 Printer::Printed Printer::select_less(const Node& node) {
   const Printed less = line("stablehlo.compare", {at(node.inputs[0]), at(node.inputs[1])},
                             "{comparison_direction = #stablehlo<comparison_direction LT>}",
@@ -121,12 +135,8 @@ Printer::Printed Printer::select_less(const Node& node) {
 Printer::Printed Printer::reduce(const Node& node) {
   const bool sum = node.op == Op::reduce_sum;
   const Printed start = constant(kF32, sum ? 0.0 : double{-FLT_MAX});
-  const std::string scalar = tensor(kF32);
-  const std::string body =
-      fmt::format("      %r = \"stablehlo.{0}\"(%a, %b) : ({1}, {1}) -> {1}\n{2}",
-                  sum ? "add" : "maximum", scalar, returned("%r", scalar));
   return line("stablehlo.reduce", {at(node.inputs[0]), start},
-              fmt::format("{} {{dimensions = {}}}", region(kF32, body),
+              fmt::format("{} {{dimensions = {}}}", combined(sum ? "add" : "maximum"),
                           numbers({graph_.type(node.inputs[0]).rank() - 1})),
               tensor(node.types[0]));
 }
@@ -210,6 +220,7 @@ std::string Printer::attributes(const Node& node) const {
     case Op::concatenate: return fmt::format("{{dimension = {} : i64}}", attrs.axis);
     case Op::slice: return slice_attributes(node);
     case Op::dot: return dot_attributes(node.types[0].rank());
+    case Op::all_reduce: return all_reduce_attributes(attrs.dims[0]);
     case Op::gather_rows:
       return gather_attributes(graph_.type(node.inputs[0]), graph_.type(node.inputs[1]).rank());
     default: return "";
@@ -221,6 +232,7 @@ Printer::Printed Printer::simple(const Node& node) {
   if (node.op == Op::broadcast) op = "stablehlo.broadcast_in_dim";
   if (node.op == Op::dot) op = "stablehlo.dot_general";
   if (node.op == Op::erf) op = "chlo.erf";  // StableHLO has none
+  if (node.op == Op::all_reduce) op = "stablehlo.all_reduce";
   std::vector<Printed> operands;
   for (const Value& value : node.inputs) operands.push_back(at(value));
   return line(op, operands, attributes(node), tensor(node.types[0]));

@@ -2,9 +2,11 @@
 #include "backends/xla/import_hlo.h"
 
 #include "backends/xla/emit_hlo.h"
+#include "backends/xla/module.h"
 #include "backends/xla/random_legal_for_test.h"
 #include "backends/xla/wire.h"
 #include "checkpoint/damage_for_test.h"
+#include "ir/interpret.h"
 #include "ir/test_run.h"
 
 namespace ng {
@@ -32,6 +34,45 @@ Graph all_kinds() {
                    {"left", left},   {"state", write_rows(graph, state, y, index)}};
   verify(graph);
   return graph;
+}
+
+// Of two ranks.
+Graph summed() {
+  Graph graph("decode");
+  const Value x = input(graph, "x", {DType::f32, {2, 4}});
+  const Value sum = all_reduce(graph, dot(graph, x, weight(graph, "w", {DType::f32, {4, 4}})), 2);
+  graph.outputs = {{"sum", sum}, {"row", reduce(graph, Op::reduce_sum, sum)}};
+  verify(graph);
+  return graph;
+}
+
+TEST(ImportHlo, GivesSumsOfRanksBack) {
+  for (const HloDialect dialect : {HloDialect::xla, HloDialect::neuron}) {
+    const std::string bytes = emit_hlo(summed(), dialect);
+    const Graph graph = import_hlo(bytes, "a.pb");
+    EXPECT_EQ(ranks_of(graph), 2);
+    EXPECT_EQ(emit_hlo(graph, dialect), bytes);
+    EXPECT_EQ(read_interface(bytes, "a.pb").ranks, 2);
+  }
+}
+
+TEST(ImportHlo, RefusesGroupsThatAreNotAllRanks) {
+  const auto refused = [](const std::function<void(hlo::Instruction&)>& change) {
+    hlo::Module module = parse_module(emit_hlo(summed(), HloDialect::xla), "module");
+    for (auto& instruction : *module.mutable_computations()->rbegin()->mutable_instructions()) {
+      if (instruction.opcode() == "all-reduce") change(instruction);
+    }
+    return refusal([&] { import_hlo(to_bytes(module), "a.pb"); });
+  };
+  EXPECT_THAT(refused([](auto& i) { i.clear_replica_groups(); }), HasSubstr("0 groups"));
+  EXPECT_THAT(refused([](auto& i) { i.add_replica_groups(); }), HasSubstr("2 groups"));
+  EXPECT_THAT(refused([](auto& i) { i.mutable_replica_groups(0)->set_replica_ids(1, 7); }),
+              HasSubstr("replica 1 is 7"));
+  EXPECT_THAT(refused([](auto& i) {
+                for (int more = 2; more < 65; ++more)
+                  i.mutable_replica_groups(0)->add_replica_ids(more);
+              }),
+              HasSubstr("2 to 64"));
 }
 
 using Change = std::function<void(hlo::Instruction&)>;

@@ -7,6 +7,7 @@
 #include "backends/xla/wire.h"
 #include "base/error.h"
 #include "ir/replaced.h"
+#include "tensor/ranks.h"
 
 namespace ng {
 namespace {
@@ -122,6 +123,21 @@ void read_aliases(const hlo::Module& module, ModuleInterface& found) {
   }
 }
 
+void read_ranks(const hlo::Computation& entry, ModuleInterface& found) {
+  for (const hlo::Instruction& instruction : entry.instructions()) {
+    if (instruction.opcode() != "all-reduce") continue;
+    check(instruction.replica_groups_size() == 1, "'{}' has {} groups of replicas",
+          shown(instruction.name()), instruction.replica_groups_size());
+    const auto& ids = instruction.replica_groups(0).replica_ids();
+    for (int i = 0; i < ids.size(); ++i) {
+      check(ids[i] == i, "'{}': replica {} is {}", shown(instruction.name()), i, ids[i]);
+    }
+    check(found.ranks == 1 || found.ranks == ids.size(), "'{}' is of {} replicas, others of {}",
+          shown(instruction.name()), ids.size(), found.ranks);
+    found.ranks = ids.size();
+  }
+}
+
 void find_replaced(ModuleInterface& found) {
   for (size_t i = 0; i < found.inputs.size(); ++i) {
     const Port& state = found.inputs[i];
@@ -144,6 +160,7 @@ ModuleInterface read_interface(std::string_view hlo, std::string_view what) {
     read_parameters(entry, found);
     read_outputs(entry, found);
     read_aliases(module, found);
+    read_ranks(entry, found);
     find_replaced(found);
   } catch (const Error& error) {
     throw Error(error.kind(), fmt::format("{}: {}", what, error.what()));
@@ -165,6 +182,16 @@ CallerPorts caller_ports(const ModuleInterface& interface, const std::vector<boo
   for (size_t i = 0; i < interface.inputs.size(); ++i) {
     if (!held.at(i)) ports.inputs.push_back(interface.inputs[i]);
   }
+  return ports;
+}
+
+void check_ranks(const ModuleInterface& interface, size_t ranks) {
+  check(interface.ranks == static_cast<int64_t>(ranks), "module {} is for {} ranks, not {}",
+        shown(interface.name), interface.ranks, ranks);
+}
+
+std::vector<Port> of_ranks(std::vector<Port> ports, int64_t ranks) {
+  for (Port& port : ports) port.type = of_ranks(std::move(port.type), ranks);
   return ports;
 }
 

@@ -19,6 +19,7 @@ struct ModuleInterface {
     bool operator==(const Alias&) const = default;
   };
   std::vector<Alias> aliases;   // one a state, in the order of outputs: types and names are equal
+  int64_t ranks = 1;            // that its all-reduces sum, numbered from 0
   std::vector<Alias> replaced;  // inputs that are states too, with what they become (ir/replaced.h)
 };
 
@@ -33,6 +34,9 @@ struct CallerPorts {
   std::vector<size_t> output_numbers;
 };
 CallerPorts caller_ports(const ModuleInterface& interface, const std::vector<bool>& held);
+void check_ranks(const ModuleInterface& interface, size_t ranks);  // it is for as many: else User
+// The same of all ranks, one after the other along the first axis.
+std::vector<Port> of_ranks(std::vector<Port> ports, int64_t ranks);
 // Exact types in this order: else User.
 void check_arguments(std::span<const Argument> arguments, const std::vector<Port>& ports);
 

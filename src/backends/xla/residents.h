@@ -8,8 +8,17 @@
 
 #include "backends/xla/module.h"
 #include "base/error.h"
+#include "tensor/ranks.h"
 
 namespace ng {
+
+// What rank `rank` of `ranks` needs.
+inline WeightSource weights_of(const WeightSource& all, size_t rank, size_t ranks) {
+  if (ranks == 1) return all;
+  return [all, rank](const std::string& name) {
+    return all(rank_name(name, static_cast<int64_t>(rank)));
+  };
+}
 
 // Shared by all modules of a device. What a Handle is, is the device's matter.
 template <class Handle>

@@ -144,6 +144,7 @@ std::string_view opcode_of(Op op) {
     case Op::sin: return "sine";
     case Op::cos: return "cosine";
     case Op::gather_rows: return "gather";
+    case Op::all_reduce: return "all-reduce";
     default: return "";
   }
 }
