@@ -66,6 +66,7 @@ class Evaluation {
       case Op::concatenate:
         if (node.attrs.axis == 0) return concatenated(node, first, count);
         return whole(node, first, count);
+      case Op::slice: return sliced(node, first, count);
       case Op::pack: return packed(node, first, count);
       case Op::convert: return converted(node, first, count);
       default: return whole(node, first, count);
@@ -95,8 +96,15 @@ class Evaluation {
                                    int64_t at) const {
     const int64_t row = row_elements(input.type);
     first += at / row;
-    while (graph_[value].op == Op::concatenate && graph_[value].attrs.axis == 0) {
-      for (const Value& part : graph_[value].inputs) {
+    int64_t column = at % row;
+    for (const Node* made = &graph_[value]; made->op == Op::concatenate || made->op == Op::slice;
+         made = &graph_[value]) {
+      if (made->op == Op::slice) {
+        (made->attrs.axis == 0 ? first : column) += made->attrs.begin;
+        value = made->inputs[0];
+        continue;
+      }
+      for (const Value& part : made->inputs) {
         value = part;
         if (first < graph_.type(part).size(0)) break;
         first -= graph_.type(part).size(0);
@@ -104,7 +112,13 @@ class Evaluation {
     }
     fail("'{}' holds {} at {}, which bf16 rounds to infinity: compile with --dtype f32",
          graph_[value].attrs.name, floats(input)[static_cast<size_t>(at)],
-         index_text(input.type, first, at % row));
+         index_text(input.type, first, column));
+  }
+
+  Tensor sliced(const Node& node, int64_t first, int64_t count) const {
+    if (node.attrs.axis == 0) return rows(node.inputs[0], first + node.attrs.begin, count);
+    const Tensor input = rows(node.inputs[0], first, count);
+    return run(node, with_rows(node.types[0], count), {&input, 1});
   }
 
   Tensor packed(const Node& node, int64_t first, int64_t count) const {  // rows are panels

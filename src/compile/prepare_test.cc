@@ -58,6 +58,8 @@ Graph expressions() {
        concatenate(
            g, {weight(g, "d", Type{DType::f32, {7}}), weight(g, "e", Type{DType::f32, {20}})}, 0)},
       {"frequencies", frequencies(g, 12)},
+      {"some rows", slice(g, joined, 0, 7, 1234)},
+      {"some columns, turned", transpose(g, slice(g, a, 1, 2, 9), {1, 0})},
       {"turned", transpose(g, a, {1, 0})},
       {"turned bf16", transpose(g, convert(g, joined, DType::bf16), {1, 0})},
       {"positions", sinusoids(g, iota(g, {DType::s32, {50}}, 0), frequencies(g, 12), 25, 1)}};

@@ -60,11 +60,24 @@ std::vector<Value> project(const Arithmetic& a, const Node& node) {
   return {best.scores, best.ids, log_sum_exp(a.g, logits)};
 }
 
-bool is_composite(const Node& node) { return row(node.op).kind == OpKind::composite; }
+// top_k of rows that a device does not take.
+bool is_wide(const Graph& graph, const Node& node) {
+  if (node.op != Op::top_k) return false;
+  const int64_t width = graph.type(node.inputs[0]).size(1);
+  return width > kTopKWidth || width % kTopKMultiple != 0;
+}
+
+bool is_legal(const Graph& graph, const Node& node) {
+  return row(node.op).kind != OpKind::composite && !is_wide(graph, node);
+}
 
 std::vector<Value> in_primitives(Graph& out, const Node& node, const StaticShape& shape) {
   const Arithmetic a{out};
-  if (!is_composite(node)) return {};
+  if (is_wide(out, node)) {
+    const Best best = best_of_rows(a, node.inputs[0], node.types[0].size(1));
+    return {best.scores, best.ids};
+  }
+  if (is_legal(out, node)) return {};
   if (node.op == Op::embed) return {embedded(a, node)};
   if (node.op == Op::linear) return {linear_exactly(a, node)};
   if (node.op == Op::project_top_k) return project(a, node);
@@ -153,7 +166,8 @@ Graph legalize(const Graph& phase, const StaticShape& shape) {
     const bool replaced = writer.op == Op::write_rows && graph[writer.inputs[0]].op != Op::input;
     if (replaced) output.name = next_of(output.name);
   }
-  while (std::any_of(graph.nodes().begin(), graph.nodes().end(), is_composite)) {
+  const auto legal = [&](const Node& node) { return is_legal(graph, node); };
+  while (!std::all_of(graph.nodes().begin(), graph.nodes().end(), legal)) {
     graph = rewrite(graph,
                     [&](Graph& out, const Node& node) { return in_primitives(out, node, shape); });
   }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ir/graph.h"
+#include "tensor/ranks.h"
 
 namespace ng {
 
@@ -32,6 +33,15 @@ struct Split {
   Graph phase, prepare;
 };
 Split split_static(const Graph& graph);
+
+// shard: what each of several ranks runs of a phase before any other pass: the same graph, of other
+// parts of the weights. What ranks know in part (keys and values, scores) each gives by itself,
+// with its own ids. A number that does not divide attention heads or the feed-forward size: User.
+Graph shard(const Graph& phase, int64_t ranks);
+
+// prepare_of_ranks: what `prepare` makes for a sharded phase, for all ranks. `phase` is the one
+// that was sharded. An output that differs by rank has a name for each (tensor/ranks.h).
+Graph prepare_of_ranks(const Graph& prepare, const Graph& phase, const VocabularyParts& parts);
 
 // A module of a static target (docs/neuron.md): how the rows that it is built for belong together.
 struct StaticShape {

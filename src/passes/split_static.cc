@@ -20,6 +20,8 @@ std::vector<Depends> dependencies(const Graph& graph) {
     for (const Value& value : node.inputs) {
       depends[at] = std::max(depends[at], depends[value.node]);
     }
+    const bool repeats = node.op == Op::broadcast && graph[node.inputs[0]].op == Op::weight;
+    if (repeats) depends[at] = Depends::run;  // as many rows as a run has
   }
   return depends;
 }
