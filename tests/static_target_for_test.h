@@ -21,12 +21,12 @@
 
 namespace ng::test {
 
-inline Model tiny_model(const std::string& activation = "relu") {
+inline Model tiny_model(const std::string& activation = "relu", int64_t ranks = 1) {
   Model model;
   model.vocabulary = 1111;
   model.eos = {2};
-  model.build = [activation](std::string_view phase, const Sizes& sizes) {
-    return build_m2m100(tiny_config(activation), phase, sizes);
+  model.build = [activation, ranks](std::string_view phase, const Sizes& sizes) {
+    return build_m2m100(tiny_config(activation, ranks), phase, sizes);
   };
   return model;
 }
@@ -49,7 +49,9 @@ struct StaticTarget {
     return cpu->load(print(module.split.phase), source());
   }
   WeightSource source() {
-    return [this](const std::string& name) { return weights.at(name); };
+    return [this](const std::string& name) {
+      return weights.at(weights.contains(name) ? name : shared_name(name));
+    };
   }
 
   StaticSizes sizes;
@@ -67,7 +69,7 @@ struct StaticTarget {
                         const std::string& target = "pjrt")
       : sizes(static_sizes(tiny_model(), options)),
         logits(options.with_logits),
-        modules(segment_modules(tiny_model(activation), options, {target})) {
+        modules(segment_modules(tiny_model(activation, options.ranks), options, {target})) {
     Graph prepare("prepare");
     for (const ModuleSegment& module : modules) {
       if (!module.cpu) graphs.emplace(module.plan.name, module.split.phase);
@@ -107,6 +109,7 @@ struct NeuronTarget : StaticTarget {
     DeviceOptions open;
     open.library = NG_EMULATED_NRT;
     open.emulated = true;
+    open.ranks = static_cast<int>(options.ranks);
     open.programs = [this](const std::string& name) {
       return std::as_bytes(std::span(neffs.at(name).data(), neffs.at(name).size()));
     };
@@ -123,11 +126,11 @@ struct PackedTarget {
   std::map<std::string, Tensor> weights;
   std::unique_ptr<Device> device = open_cpu({1});
 
-  explicit PackedTarget(const std::string& activation = "relu") {
+  explicit PackedTarget(const std::string& activation = "relu", int64_t ranks = 1) {
     Graph prepare("prepare");
     for (const std::string_view phase : kPhases) {
-      const Split split =
-          lower(tiny_model(activation).build(phase, {4096, 4096, 512, 65536, 8192, 1111}), {});
+      const Split split = lower(
+          tiny_model(activation, ranks).build(phase, {4096, 4096, 512, 65536, 8192, 1111}), {});
       texts[std::string(phase)] = print(split.phase);
       merge_prepare(prepare, split.prepare);
     }
@@ -180,7 +183,7 @@ inline std::string tokens_of(const Job& job) {
 template <class Target = StaticTarget>
 void expect_the_packed_tokens(const StaticOptions& options, int jobs, int sentences,
                               const std::string& activation = "relu") {
-  const PackedTarget packed(activation);
+  const PackedTarget packed(activation, options.ranks);
   Target target(checked(options), activation);
   std::mt19937_64 random(static_cast<uint64_t>(jobs * 7 + sentences));
   const Limits limits = {static_cast<int>(target.sizes.source), static_cast<int>(options.beams),

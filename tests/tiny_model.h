@@ -12,12 +12,14 @@ namespace ng::test {
 
 inline constexpr Sizes kTinySizes = {512, 512, 64, 512, 512, 64};
 
-inline M2M100Config tiny_config(const std::string& activation = "relu") {
+// With ranks, of 2 or 4 that can run it.
+inline M2M100Config tiny_config(const std::string& activation = "relu", int64_t ranks = 1) {
   M2M100Config config;
   config.vocab_size = 1111;  // two tiles of the log-sum-exp, the last panel not full
   config.d_model = 24;
   config.encoder = {2, 40, 3};
   config.decoder = {3, 17, 2};
+  if (ranks > 1) config.encoder = {2, 40, 4}, config.decoder = {3, 20, 8};
   config.activation = activation;
   return config;
 }

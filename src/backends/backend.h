@@ -59,7 +59,8 @@ class Device {
  public:
   virtual ~Device() = default;
   // `artifact` is what the compiler made for this target: for both of these backends, graph text.
-  // Weights stay where they are: the tensors that `weights` gives are kept.
+  // Weights stay where they are: the tensors that `weights` gives are kept. Of several ranks each
+  // asks for rank_name() (tensor/ranks.h) of what it needs.
   virtual std::unique_ptr<Executable> load(std::string_view artifact,
                                            const WeightSource& weights) = 0;
   virtual std::string description() const = 0;  // "cpu (avx512, 2 threads)"
@@ -75,6 +76,7 @@ struct DeviceOptions {
   int threads = 0;              // 0: available_threads()
   std::string library = {};     // of pjrt: the plugin's path; of Neuron: libnrt's, or ""
   int core = 0;                 // of Neuron: which replica
+  int ranks = 1;                // devices that run a module together: of pjrt and Neuron
   bool emulated = false;        // of Neuron: the stand-in beside the program
   ProgramSource programs = {};  // of Neuron: the NEFFs
 };

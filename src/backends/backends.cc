@@ -20,7 +20,7 @@ PjrtFormat wanted_format() {
 }
 
 std::unique_ptr<Device> open_plugin(const DeviceOptions& options) {
-  return open_pjrt({options.library, wanted_format()});
+  return open_pjrt({options.library, wanted_format(), options.ranks});
 }
 
 template <const char* const* kName>

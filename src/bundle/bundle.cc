@@ -159,7 +159,8 @@ void Bundle::read_modules() {
   }
   check(sizes_.slots > 0 && sizes_.beams > 0 && sizes_.source > 0 && sizes_.target > 0 &&
             sizes_.slots <= kMost / sizes_.beams / sizes_.target &&
-            sizes_.vocabulary == facts_.vocabulary && sizes_.reorder <= 1,
+            sizes_.vocabulary == facts_.vocabulary && sizes_.reorder <= 1 && sizes_.ranks > 0 &&
+            sizes_.ranks <= kMostRanks,
         "{}: its \"sizes\" do not fit each other", what);
   const Json& modules = manifest_.at("modules");
   check(modules.is_array() && modules.size() <= kMostModules,
@@ -255,24 +256,9 @@ std::string Bundle::file_of(const std::string& name, const std::string& target) 
   return has_file(own) ? own : name;
 }
 
-std::string_view Bundle::artifact(std::string_view phase, const std::string& target) const {
-  return file(file_of(graph_file(phase), target));
-}
-
-std::string_view Bundle::module(const std::string& name, const std::string& target) const {
-  return file(file_of(module_file(name), target));
-}
-
-bool Bundle::has_program(const std::string& module, const std::string& target) const {
-  return has_file(file_of(program_file(module), target));
-}
-
-std::string_view Bundle::program(const std::string& module, const std::string& target) const {
-  return file(file_of(program_file(module), target));
-}
-
 Tensor Bundle::weight(const std::string& name) const {
-  const auto found = weights_.find(name);
+  auto found = weights_.find(name);
+  if (found == weights_.end()) found = weights_.find(shared_name(name));
   check(found != weights_.end(), "{}: has no tensor '{}'", path_.string(), shown(name));
   const StoredWeight& stored = found->second;
   return {stored.type, weights_file_, weights_file_->bytes().subspan(stored.offset, stored.bytes)};

@@ -18,7 +18,7 @@
 
 namespace ng {
 
-inline constexpr int64_t kBundleVersion = 3;
+inline constexpr int64_t kBundleVersion = 4;
 inline constexpr std::string_view kTokenizerName = "tokenizer/tokenizer.bin";
 
 // A directory with a manifest.json and a weights.bin, or the evident rest of one (manifest.sha256,
@@ -77,18 +77,16 @@ class Bundle {
   std::string file_of(const std::string& name, const std::string& target) const;
   bool has_file(const std::string& name) const { return files_.contains(name); }
   std::string_view file(const std::string& name) const;  // unknown: User
-  // Of a target whose memory follows the request: the phase's graph. Of a static one: the graph of
-  // a segment on the CPU, a module's HLO, and what the target's own compiler made of it, where it
-  // was compiled.
-  std::string_view artifact(std::string_view phase, const std::string& target) const;
-  std::string_view module(const std::string& name, const std::string& target) const;
-  bool has_program(const std::string& module, const std::string& target) const;
-  std::string_view program(const std::string& module, const std::string& target) const;
+  std::string_view file(const std::string& name, const std::string& target) const {
+    return file(file_of(name, target));
+  }
   bool has_tokenizer() const { return has_file(std::string(kTokenizerName)); }
   std::string_view tokenizer_bytes() const { return file(std::string(kTokenizerName)); }
 
   const std::map<std::string, StoredWeight>& weights() const { return weights_; }
-  Tensor weight(const std::string& name) const;  // a view of the mapping; unknown: User
+  // A view of the mapping; of rank_name() what all ranks share, where none has its own. Unknown:
+  // User
+  Tensor weight(const std::string& name) const;
 
   // Reads every byte of the weights. The first tensor (in the file's order) that differs from the
   // manifest is named in a User error.

@@ -76,7 +76,7 @@ struct Small : TemporaryDirectory {
 TEST(Bundle, GivesBackWhatWasWritten) {
   const Small small;
   const Bundle bundle = Bundle::open(small.bundle);
-  EXPECT_EQ(bundle.artifact("encode", "cpu"), "graph encode\n");
+  EXPECT_EQ(bundle.file(graph_file("encode"), "cpu"), "graph encode\n");
   EXPECT_TRUE(bundle.has_tokenizer());
   EXPECT_EQ(bundle.tokenizer_bytes(), std::string_view("a\0b", 3));
   EXPECT_EQ(bundle.facts().eos, (std::vector<int64_t>{2, 3}));
@@ -90,7 +90,7 @@ TEST(Bundle, GivesBackWhatWasWritten) {
   Progress quiet(true);
   bundle.check_weights(quiet);
   EXPECT_THAT(refusal([&] { bundle.weight("b"); }), HasSubstr("no tensor 'b'"));
-  EXPECT_THAT(refusal([&] { bundle.artifact("decode", "cpu"); }),
+  EXPECT_THAT(refusal([&] { bundle.file(graph_file("decode"), "cpu"); }),
               HasSubstr("no graphs/decode.txt"));
 }
 
@@ -110,9 +110,9 @@ TEST(Bundle, AFileIsATargetsOwnOnlyWhereItsBytesDiffer) {
             "graphs/encode.a.txt graphs/encode.d.txt graphs/encode.txt "
             "hlo/x-b1.a.pb hlo/x-b1.d.pb hlo/x-b1.pb ");
   for (const auto& [target, bytes] : {std::pair("b", "1"), {"a", "2"}, {"c", "1"}, {"d", "2"}}) {
-    EXPECT_EQ(bundle.artifact("encode", target), bytes) << target;
-    EXPECT_EQ(bundle.module("x-b1", target), bytes) << target;
-    EXPECT_FALSE(bundle.has_program("x-b1", target));
+    EXPECT_EQ(bundle.file(graph_file("encode"), target), bytes) << target;
+    EXPECT_EQ(bundle.file(module_file("x-b1"), target), bytes) << target;
+    EXPECT_FALSE(bundle.has_file(bundle.file_of(program_file("x-b1"), target)));
   }
 }
 
@@ -132,7 +132,7 @@ TEST(Bundle, OpensInSpiteOfFilesOutsideTheIdentity) {
 TEST(Bundle, OfAnotherVersionSaysWhatToDo) {
   const Small small;
   EXPECT_THAT(small.refused([](Json& m) { m["version"] = 1; }),
-              HasSubstr("version 1, this neuroglot reads version 3: compile the checkpoint again"));
+              HasSubstr("version 1, this neuroglot reads version 4: compile the checkpoint again"));
   EXPECT_THAT(small.refused([](Json& m) { m["schema"] = "other"; }), HasSubstr("not the manifest"));
 }
 

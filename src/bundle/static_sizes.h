@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "tensor/ranks.h"
+
 namespace ng {
 
 // What the modules of a bundle for a static target share (docs/neuron.md).
@@ -15,6 +17,7 @@ struct StaticSizes {
   int64_t target = 0;                 // positions that a row may read: the longest output
   int64_t candidates = 0;             // k of a step; 0: the host finds them in whole rows
   int64_t vocabulary = 0, width = 0;  // of the logits, of the hidden states
+  int64_t ranks = 1;                  // devices that run a module together
   int64_t reorder = 0;                // 1: beams are put in order before a step; 0: histories
   bool operator==(const StaticSizes&) const = default;
 
@@ -22,6 +25,7 @@ struct StaticSizes {
   // rows write to.
   int64_t regions() const { return slots * beams + 1; }
   int64_t cache_rows() const { return slots * beams * target + (reorder != 0 ? target : 1); }
+  VocabularyParts parts() const { return {vocabulary, ranks}; }
   int32_t sink() const { return static_cast<int32_t>(slots * beams * target); }
 };
 
@@ -35,6 +39,7 @@ inline constexpr std::pair<const char*, int64_t StaticSizes::*> kStaticFields[] 
     {"candidates", &StaticSizes::candidates},
     {"vocabulary", &StaticSizes::vocabulary},
     {"width", &StaticSizes::width},
+    {"ranks", &StaticSizes::ranks},
     {"reorder", &StaticSizes::reorder}};
 
 }  // namespace ng

@@ -21,9 +21,9 @@ struct Shared {
     const WeightSource weights = [&from = bundle](const std::string& name) {
       return from.weight(name);
     };
-    if (!module.cpu) return devices.device.load(bundle.module(module.name, target), weights);
-    NG_CHECK(devices.cpu != nullptr, "no CPU for {}", module.name);
-    return devices.cpu->load(bundle.artifact(module.name, target), weights);
+    NG_CHECK(!module.cpu || devices.cpu != nullptr, "no CPU for {}", module.name);
+    Device& device = module.cpu ? *devices.cpu : devices.device;
+    return device.load(bundle.file(module.file(), target), weights);
   }
 };
 

@@ -23,9 +23,9 @@ std::string key_of(const std::map<std::string, std::string>& hashes,
   const StaticOptions& modules = options.modules;
   if (std::any_of(options.targets.begin(), options.targets.end(),
                   [](const std::string& target) { return find_backend(target).target.fixed; })) {
-    key["modules"] = {modules.batches,       modules.source_lengths,    modules.beams,
-                      modules.target_length, modules.device_candidates, modules.with_logits,
-                      modules.reorder};
+    key["modules"] = {
+        modules.batches,           modules.source_lengths, modules.beams,   modules.target_length,
+        modules.device_candidates, modules.with_logits,    modules.reorder, modules.ranks};
     if (!modules.cpu_ops.empty()) key["cpu_ops"] = modules.cpu_ops;
   }
   return sha256(key.dump());

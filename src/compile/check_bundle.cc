@@ -6,6 +6,7 @@
 #include "bundle/bundle.h"
 #include "bundle/format.h"
 #include "compile/neuron_modules.h"
+#include "ir/interpret.h"
 #include "ir/text.h"
 #include "text/tokenizer.h"
 #include "translate/ports.h"
@@ -49,9 +50,13 @@ Graph checked_graph(const Bundle& bundle, std::string_view phase, const std::str
 void check_weight_types(const Bundle& bundle, const Graph& graph, const std::string& what) {
   for (const Node& node : graph.nodes()) {
     if (node.op != Op::weight) continue;
-    const Type& stored = bundle.weight(node.attrs.name).type;
-    check(stored == node.types[0], "{}: needs '{}' as {}, the bundle has {}", what,
-          shown(node.attrs.name), to_string(node.types[0]), to_string(stored));
+    const int64_t ranks = ranks_of(graph);
+    for (int64_t rank = 0; rank < ranks; ++rank) {
+      const std::string name = ranks == 1 ? node.attrs.name : rank_name(node.attrs.name, rank);
+      const Type& stored = bundle.weight(name).type;
+      check(stored == node.types[0], "{}: needs '{}' as {}, the bundle has {}", what, shown(name),
+            to_string(node.types[0]), to_string(stored));
+    }
   }
 }
 
@@ -64,6 +69,8 @@ void check_modules(const Bundle& bundle, const std::string& target) {
     const std::string what = (bundle.path() / file).string();
     const Graph graph = module.cpu ? checked_graph(bundle, module.name, target)
                                    : import_hlo(bundle.file(file), what);
+    check(module.cpu || ranks_of(graph) == bundle.sizes().ranks, "{}: is for {} ranks, {} says {}",
+          what, ranks_of(graph), kManifestName, bundle.sizes().ranks);
     check_weight_types(bundle, graph, what);
     check_facts(graph, bundle.facts(), what);
     const auto tokens = graph.find_input("tokens");
@@ -96,7 +103,7 @@ void check_graphs(const Bundle& bundle, const std::string& target) {
 std::string checked_artifact(const Bundle& bundle, std::string_view phase,
                              const std::string& target) {
   checked_graph(bundle, phase, target);
-  return std::string(bundle.artifact(phase, target));
+  return std::string(bundle.file(graph_file(phase), target));
 }
 
 void check_bundle(const Path& path, Progress& progress) {

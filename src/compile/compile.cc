@@ -218,6 +218,7 @@ CompileOptions options_of(const Bundle& bundle) {
   modules = {{}, bundle.sizes().beams, {}, bundle.sizes().target};
   modules.device_candidates = bundle.sizes().candidates > 0;
   modules.reorder = bundle.sizes().reorder != 0;
+  modules.ranks = bundle.sizes().ranks;
   for (const Bundle::Module& module : bundle.modules()) {
     modules.with_logits = modules.with_logits || module.phase == "logits";
     if (module.phase != "encode") continue;

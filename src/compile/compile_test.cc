@@ -6,6 +6,7 @@
 
 #include "backends/xla/import_hlo.h"
 #include "bundle/bundle.h"
+#include "bundle/format.h"
 #include "compile/tiny_for_test.h"
 #include "ir/text.h"
 
@@ -52,12 +53,12 @@ std::map<std::string, std::string> parts_of(const Bundle& bundle, const std::str
   std::map<std::string, std::string> parts;
   if (!find_backend(target).target.fixed) {
     for (const std::string_view phase : kPhases) {
-      parts[std::string(phase)] = bundle.artifact(phase, target);
+      parts[std::string(phase)] = bundle.file(graph_file(phase), target);
     }
     return parts;
   }
   for (const Bundle::Module& module : bundle.modules()) {
-    parts[module.name] = bundle.module(module.name, target);
+    parts[module.name] = bundle.file(module_file(module.name), target);
   }
   parts["sizes"] = bundle.manifest().at("sizes").dump() + bundle.manifest().at("modules").dump();
   return parts;
@@ -124,7 +125,7 @@ TEST(Compile, CachesThatAreReorderedAreInTheManifestAndTheirModulesComeBackFromI
   EXPECT_EQ(bundle.manifest().at("sizes").at("reorder"), 1);
   EXPECT_EQ(bundle.sizes().cache_rows(), (2 * 2 + 1) * 6);
   for (const Bundle::Module& module : bundle.modules()) {
-    const Graph graph = import_hlo(bundle.module(module.name, *bundle.targets().begin()),
+    const Graph graph = import_hlo(bundle.file(module_file(module.name), *bundle.targets().begin()),
                                    module.name);  // its own bytes again
     EXPECT_EQ(graph.find_output("keys.0.next").has_value(), module.phase == "decode");
     EXPECT_EQ(graph.find_output("keys.0").has_value(), module.phase == "prefill");
@@ -161,7 +162,7 @@ TEST(Compile, GivesEveryPhaseItsGraphAndItsWeights) {
       EXPECT_EQ(bundle.config(), tiny_config());
       EXPECT_FALSE(bundle.has_tokenizer());
       for (const std::string_view phase : kPhases) {
-        const Graph graph = parse_graph(bundle.artifact(phase, target), phase);
+        const Graph graph = parse_graph(bundle.file(graph_file(phase), target), phase);
         EXPECT_EQ(graph.name, phase);
         for (const Node& node : graph.nodes()) {
           if (node.op == Op::weight) {

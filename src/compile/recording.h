@@ -8,6 +8,7 @@
 #include "backends/backend.h"
 #include "backends/reference/reference.h"
 #include "base/thread_pool.h"
+#include "bundle/static_sizes.h"
 
 namespace ng {
 
@@ -75,12 +76,12 @@ class ModuleInterpreter : public Device {
 };
 
 // Runs modules on `inner` and, on the inputs and states that it had, by the interpreter; compares
-// outputs and states after each run, but for rows that nobody asked for: those write to cache row
-// `sink`.
+// outputs and states after each run, but for rows that nobody asked for, which write to the sink,
+// and for what is banned on both sides.
 class ModuleChecker : public Device {
  public:
-  ModuleChecker(Device& inner, ThreadPool& threads, double tolerance, int64_t sink)
-      : inner_(inner), interpreter_(threads), tolerance_(tolerance), sink_(sink) {}
+  ModuleChecker(Device& inner, ThreadPool& threads, double tolerance, const StaticSizes& sizes)
+      : inner_(inner), interpreter_(threads), tolerance_(tolerance), sizes_(sizes) {}
   std::unique_ptr<Executable> load(std::string_view artifact, const WeightSource& weights) override;
   std::string description() const override { return inner_.description(); }
 
@@ -92,7 +93,7 @@ class ModuleChecker : public Device {
   Device& inner_;
   ModuleInterpreter interpreter_;
   const double tolerance_;
-  const int64_t sink_;
+  const StaticSizes sizes_;
 };
 
 }  // namespace ng

@@ -93,6 +93,9 @@ void cut(const Draft& draft, const StaticOptions& options, std::vector<ModuleSeg
     found.push_back({Segment{}, draft.plan, draft.plan.name, draft.whole, draft.whole.phase});
     return;
   }
+  const auto why = std::ranges::find_if(draft.why, [](const auto& one) { return !one.empty(); });
+  check(options.ranks == 1, "--tp {}: module {} would be cut ({}): ranks run whole modules alone",
+        options.ranks, draft.plan.name, *why);
   const std::vector<Segment> segments = partition(draft.phase, draft.why);
   const int64_t most = options.max_subgraph_count;
   check(most == 0 || std::ssize(segments) <= most,

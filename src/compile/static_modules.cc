@@ -33,6 +33,8 @@ StaticOptions checked(StaticOptions options) {
   options.source_lengths = checked_list(options.source_lengths, kMostTokens, "--source-lengths");
   checked_list({options.beams}, kMostBeams, "--beams");
   checked_list({options.target_length}, kMostTokens, "--target-length");
+  check(options.ranks >= 1 && options.ranks <= kMostRanks, "--tp {}: from 1 to {}", options.ranks,
+        kMostRanks);
   check(options.source_lengths.back() >= 3,
         "--source-lengths {}: a source has a language, a token and an end: at least 3",
         options.source_lengths.back());
@@ -53,15 +55,16 @@ StaticSizes static_sizes(const Model& model, const StaticOptions& options) {
   sizes.vocabulary = model.vocabulary;
   sizes.width = width_of(model);
   sizes.reorder = options.reorder ? 1 : 0;
+  sizes.ranks = options.ranks;
   return sizes;
 }
 
 std::vector<PlannedModule> plan_modules(const StaticOptions& options) {
   std::vector<PlannedModule> modules;
   const auto add = [&](const char* phase, int64_t sentences, int64_t source, int64_t rows) {
-    modules.push_back(
-        {fmt::format("{}-b{}-s{}-t{}", phase, sentences, source, options.target_length), phase,
-         sentences, rows});
+    modules.push_back({fmt::format("{}-b{}-s{}-t{}{}", phase, sentences, source,
+                                   options.target_length, options.ranks > 1 ? "-r0" : ""),
+                       phase, sentences, rows});
   };
   for (const int64_t batch : options.batches) {
     for (const int64_t length : options.source_lengths) add("encode", batch, length, length);
@@ -74,7 +77,9 @@ std::vector<PlannedModule> plan_modules(const StaticOptions& options) {
   return modules;
 }
 
-Graph phase_of(const Model& model, const PlannedModule& module, const StaticOptions& options) {
+namespace {
+
+Graph whole_phase(const Model& model, const PlannedModule& module, const StaticOptions& options) {
   const StaticSizes shared = static_sizes(model, options);
   Sizes sizes = {};
   sizes.tokens = sizes.rows = module.sentences * module.rows;
@@ -84,6 +89,13 @@ Graph phase_of(const Model& model, const PlannedModule& module, const StaticOpti
   sizes.candidates = shared.candidates;
   const bool whole_rows = module.phase == "decode" && !options.device_candidates;
   return model.build(whole_rows ? "logits" : module.phase, sizes);
+}
+
+}  // namespace
+
+Graph phase_of(const Model& model, const PlannedModule& module, const StaticOptions& options) {
+  const Graph whole = whole_phase(model, module, options);
+  return options.ranks == 1 ? whole : shard(whole, options.ranks);
 }
 
 LoweringOptions lowering_of(const Model& model, const PlannedModule& module,
@@ -100,6 +112,10 @@ LoweringOptions lowering_of(const Model& model, const PlannedModule& module,
 
 Split lower_module(const Model& model, const PlannedModule& module, const StaticOptions& options) {
   Split split = lower(phase_of(model, module, options), lowering_of(model, module, options));
+  if (options.ranks > 1) {
+    split.prepare = prepare_of_ranks(split.prepare, whole_phase(model, module, options),
+                                     {model.vocabulary, options.ranks});
+  }
   split.phase.name = module.name;
   return split;
 }

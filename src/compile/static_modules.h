@@ -22,6 +22,7 @@ struct StaticOptions {
   DType dtype = DType::f32;  // of matrices, products' operands and caches
   std::set<std::string> cpu_ops = {};  // ops that run on the CPU, whatever the target takes
   int64_t min_subgraph_size = 0, max_subgraph_count = 0;  // of modules that are cut; 0: any
+  int64_t ranks = 1;  // devices that run a module together, each with its part (--tp)
 };
 
 // Sorted and without repeats; no batch, length or beam below 1 or above its limit (docs/limits.md):
@@ -32,7 +33,7 @@ StaticOptions checked(StaticOptions options);
 StaticSizes static_sizes(const Model& model, const StaticOptions& options);
 
 struct PlannedModule {
-  std::string name;   // PHASE-bBATCH-sSOURCE-tTARGET
+  std::string name;   // PHASE-bBATCH-sSOURCE-tTARGET, of ranks with -r0: all run the first one's
   std::string phase;  // one of kPhases
   int64_t sentences = 0, rows = 0;
 };
@@ -40,7 +41,7 @@ struct PlannedModule {
 // Encoders over batch × source length; of prefill, decode and, where wanted, logits one a batch.
 std::vector<PlannedModule> plan_modules(const StaticOptions& options);
 
-// The phase that the module is made of, before any pass.
+// The phase that the module is made of, before any pass; with ranks, sharded.
 Graph phase_of(const Model& model, const PlannedModule& module, const StaticOptions& options);
 
 // What the target wants of the passes for the module.

@@ -67,7 +67,7 @@ class Verify {
         rounded_(bundle.dtype() == DType::bf16),
         cpu_(open_cpu_of(bundle, options.target, options.threads)),
         cpu_checker_(cpu_ ? *cpu_ : device, threads_),
-        checker_(device, threads_, rounded_ ? kBf16Module : kF32Module, bundle.sizes().sink()),
+        checker_(device, threads_, rounded_ ? kBf16Module : kF32Module, bundle.sizes()),
         session_(open_session(bundle, options.target, {modules_ ? checker_ : device, &cpu_checker_},
                               report_.executions)) {
     report_.device = device_.description();

@@ -6,6 +6,7 @@
 #include "backends/xla/emit_hlo.h"
 #include "backends/xla/import_hlo.h"
 #include "base/error.h"
+#include "bundle/format.h"
 #include "compile/recording.h"
 #include "compile/tiny_for_test.h"
 #include "compile/verify.h"
@@ -87,7 +88,8 @@ class FaultyDevice : public Device {
       return weight == faults_.weight ? larger(weights(weight)) : weights(weight);
     };
     if (name == faults_.constant) return inner_.load(with_other_constant(artifact), wrong);
-    if (name == faults_.other) return inner_.load(faults_.bundle->module(name, "pjrt"), wrong);
+    if (name == faults_.other)
+      return inner_.load(faults_.bundle->file(module_file(name), "pjrt"), wrong);
     auto module = inner_.load(artifact, wrong);
     if (name != faults_.ids) return module;
     return std::make_unique<SwappedIds>(std::move(module));

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "bundle/format.h"
 #include "compile/compile.h"
 #include "compile/recording.h"
 #include "compile/tiny_for_test.h"
@@ -264,7 +265,7 @@ TEST(CheckingDevice, NamesTheNodeThatIsNotTheInterpreters) {
   CheckingDevice checking(wrong, threads);
   Session session(
       {bundle.facts().vocabulary, bundle.facts().pad,
-       [&](const std::string& phase) { return std::string(bundle.artifact(phase, "cpu")); },
+       [&](const std::string& phase) { return std::string(bundle.file(graph_file(phase), "cpu")); },
        [&](const std::string& name) { return bundle.weight(name); }},
       checking);
   const ForwardInputs in = {1, 3, 2, {4, 5, 2}, {}, {2, 6}};

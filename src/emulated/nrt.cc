@@ -9,11 +9,13 @@
 //   EMULATED_NRT_CORES   cores that are visible (1)
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 
 #include "base/error.h"
 #include "emulated/nrt_objects.h"
+#include "ir/interpret.h"
 
 #define EMULATED extern "C" __attribute__((visibility("default")))
 
@@ -110,6 +112,29 @@ bool aliases_as_compiled(const Program& program, const Set& in, const Set& out) 
   });
 }
 
+struct Place {
+  int32_t core;
+  uint32_t rank, ranks;
+};
+
+Status load(Runtime& r, std::span<const std::byte> neff, const Place& place, nrt::Model** model) {
+  if (neff.data() == nullptr || model == nullptr || !is_core(place.core)) return nrt::kInvalid;
+  std::optional<Program> program;
+  try {
+    program = read_program(neff);
+  } catch (const Error& error) {
+    std::fprintf(stderr, "emulated libnrt: nrt_load: %s\n", error.what());
+    return nrt::kUnsupportedNeff;
+  }
+  if (ranks_of(program->graph) != place.ranks) return nrt::kInvalid;
+  program->core = place.core;
+  program->rank = place.rank;
+  program->ranks = place.ranks;
+  if (!takes(r, place.core, program->bytes)) return nrt::kResource;
+  *model = reinterpret_cast<nrt::Model*>(r.programs.add(std::move(*program)));
+  return nrt::kSuccess;
+}
+
 bool inside(const Buffer& buffer, size_t offset, size_t size) {
   return offset <= buffer.bytes.size() && size <= buffer.bytes.size() - offset;
 }
@@ -172,18 +197,15 @@ EMULATED Status nrt_get_vnc_memory_stats(uint32_t core, nrt::MemoryStats* stats,
 EMULATED Status nrt_load(const void* neff, size_t size, int32_t core, int32_t, nrt::Model** model) {
   return enter("nrt_load", [&](Runtime& r) {
     core = std::max(core, 0);  // below: the first that is free
-    if (neff == nullptr || model == nullptr || !is_core(core)) return nrt::kInvalid;
-    std::optional<Program> program;
-    try {
-      program = read_program({static_cast<const std::byte*>(neff), size});
-    } catch (const Error& error) {
-      std::fprintf(stderr, "emulated libnrt: nrt_load: %s\n", error.what());
-      return nrt::kUnsupportedNeff;
-    }
-    program->core = core;
-    if (!takes(r, core, program->bytes)) return nrt::kResource;
-    *model = reinterpret_cast<nrt::Model*>(r.programs.add(std::move(*program)));
-    return nrt::kSuccess;
+    return load(r, {static_cast<const std::byte*>(neff), size}, {core, 0, 1}, model);
+  });
+}
+
+EMULATED Status nrt_load_collectives(const void* neff, size_t size, int32_t core, int32_t,
+                                     uint32_t rank, uint32_t ranks, nrt::Model** model) {
+  return enter("nrt_load_collectives", [&](Runtime& r) {
+    if (std::getenv("NEURON_RT_ROOT_COMM_ID") == nullptr || rank >= ranks) return nrt::kInvalid;
+    return load(r, {static_cast<const std::byte*>(neff), size}, {core, rank, ranks}, model);
   });
 }
 
@@ -311,7 +333,8 @@ EMULATED Status nrt_execute(nrt::Model* model, const nrt::Set* inputs, nrt::Set*
         !fits(program->outputs, *out, program->core, r))
       return nrt::kBadInput;
     if (!aliases_as_compiled(*program, *in, *out)) return nrt::kInvalid;
-    return run(*program, in->buffers, out->buffers);
+    const Bound bound = {program, &in->buffers, &out->buffers};
+    return program->ranks == 1 ? run({bound}) : run_together(r, bound);
   });
 }
 

@@ -1,6 +1,8 @@
 // How does the emulated runtime execute a pseudo-NEFF? By the interpreter, node by node.
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 
 #include "backends/xla/import_hlo.h"
@@ -54,6 +56,8 @@ Program read_program(std::span<const std::byte> neff) {
   Program program;
   program.graph = import_hlo(hlo_of(neff, "NEFF"), "NEFF");
   program.bytes = neff.size();
+  program.hash =
+      std::hash<std::string_view>()({reinterpret_cast<const char*>(neff.data()), neff.size()});
   const Graph& graph = program.graph;
   for (const Leaf& leaf : parameters(graph)) {
     const Node& node = graph.nodes()[leaf.node];
@@ -68,38 +72,101 @@ Program read_program(std::span<const std::byte> neff) {
   return program;
 }
 
-nrt::Status run(const Program& program, const std::map<std::string, Buffer*>& inputs,
-                const std::map<std::string, Buffer*>& outputs) {
-  const Graph& graph = program.graph;
-  const std::vector<size_t> last = last_readers(graph);
-  std::vector<std::vector<Tensor>> values(graph.nodes().size());
-  for (size_t at = 0; at < values.size(); ++at) {
-    const Node& node = graph.nodes()[at];
-    const auto named = program.input_of.find(static_cast<uint32_t>(at));
-    if (named != program.input_of.end()) {  // a view: nothing writes before the end
-      const Buffer* buffer = inputs.at(named->second);
+namespace {
+
+// The values of one rank, and where they come from.
+struct Walk {
+  Bound bound;
+  std::vector<std::vector<Tensor>> values;
+
+  const Tensor& at(Value value) const { return values[value.node][value.result]; }
+  // Whether the node could be computed.
+  bool step(uint32_t at) {
+    const Program& program = *bound.program;
+    const Node& node = program.graph.nodes()[at];
+    if (const auto named = program.input_of.find(at); named != program.input_of.end()) {
+      const Buffer* buffer =
+          bound.inputs->at(named->second);  // a view: nothing writes before the end
       values[at] = {Tensor{node.types[0], nullptr, std::span(buffer->bytes)}};
-      continue;
+      return true;
     }
     std::vector<Tensor> given;
-    for (const Value& value : node.inputs) given.push_back(values[value.node][value.result]);
-    if (leaves_table(node, given)) return nrt::kOutOfBounds;
+    for (const Value& value : node.inputs) given.push_back(this->at(value));
+    if (leaves_table(node, given)) return false;
     values[at] = evaluate(node, given, Counts());
-    for (const Value& value : node.inputs) {
-      if (last[value.node] == at) values[value.node].clear();
+    return true;
+  }
+  // Writes the outputs; whether there is a NaN in them.
+  bool end() {
+    const Program& program = *bound.program;
+    bool nan = false;
+    for (size_t i = 0; i < program.outputs.size(); ++i) {
+      const Tensor& result = at(program.graph.outputs[i].value);
+      nan = nan || has_nan(result);
+      std::memmove(bound.outputs->at(program.outputs[i].name)->bytes.data(), result.data.data(),
+                   bytes_of(program.outputs[i].type));
+    }
+    return nan;
+  }
+};
+
+}  // namespace
+
+nrt::Status run(const std::vector<Bound>& ranks) {
+  const Graph& graph = ranks[0].program->graph;
+  const std::vector<size_t> last = last_readers(graph);
+  std::vector<Walk> walks;
+  for (const Bound& bound : ranks) {
+    walks.push_back({bound, std::vector<std::vector<Tensor>>(graph.nodes().size())});
+  }
+  for (uint32_t at = 0; at < graph.nodes().size(); ++at) {
+    const Node& node = graph.nodes()[at];
+    std::vector<Tensor> parts;
+    for (Walk& walk : walks) {
+      if (node.op == Op::all_reduce) {
+        parts.push_back(walk.at(node.inputs[0]));
+      } else if (!walk.step(at)) {
+        return nrt::kOutOfBounds;
+      }
+    }
+    for (Walk& walk : walks) {
+      if (!parts.empty()) walk.values[at] = {sum_of_ranks(parts)};
+    }
+    for (Walk& walk : walks) {
+      for (const Value& value : node.inputs) {
+        if (last[value.node] == at) walk.values[value.node].clear();
+      }
     }
   }
   bool nan = false;
-  std::vector<Tensor> results;
-  for (const Named& output : graph.outputs) {
-    results.push_back(values[output.value.node][output.value.result]);
-    nan = nan || has_nan(results.back());
-  }
-  for (size_t i = 0; i < results.size(); ++i) {
-    std::memmove(outputs.at(program.outputs[i].name)->bytes.data(), results[i].data.data(),
-                 bytes_of(program.outputs[i].type));
-  }
+  for (Walk& walk : walks) nan = walk.end() || nan;
   return nan ? nrt::kNumericalError : nrt::kSuccess;
+}
+
+nrt::Status run_together(Runtime& runtime, const Bound& bound) {
+  const Program& program = *bound.program;
+  Meeting& meeting = runtime.meetings[program.core - static_cast<int32_t>(program.rank)];
+  const uint64_t round = meeting.round;
+  meeting.waiting[program.rank] = bound;
+  if (meeting.waiting.size() == program.ranks) {
+    std::vector<Bound> ranks;
+    bool same = true;
+    for (const auto& [rank, one] : meeting.waiting) {
+      same = same && one.program->hash == program.hash;
+      ranks.push_back(one);
+    }
+    meeting.waiting.clear();
+    meeting.status = same ? run(ranks) : nrt::kInvalid;
+    ++meeting.round;
+    runtime.met.notify_all();
+    return meeting.status;
+  }
+  const char* seconds = std::getenv("NEURON_RT_EXEC_TIMEOUT");
+  const auto patience = std::chrono::seconds(seconds == nullptr ? 30 : std::atoi(seconds));
+  const auto over = [&] { return meeting.round != round; };
+  if (runtime.met.wait_for(runtime.mutex, patience, over)) return meeting.status;
+  meeting.waiting.erase(program.rank);
+  return nrt::kTimeout;
 }
 
 }  // namespace ng::emulated

@@ -147,8 +147,8 @@ std::string first_module(const Bundle& bundle, const std::string& phase,
   for (const auto& module : bundle.modules()) {
     if (module.phase != phase || (!first.empty() && first != module.part_of)) continue;
     first = module.part_of;
-    text += module.cpu ? bundle.artifact(module.name, target)
-                       : print(import_hlo(bundle.module(module.name, target), module.name));
+    const std::string_view file = bundle.file(module.file(), target);
+    text += module.cpu ? file : print(import_hlo(file, module.name));
   }
   check(!text.empty(), "--graph {}: the bundle has no module of that phase", shown(phase));
   return text;
@@ -181,7 +181,7 @@ Json report(const Bundle& bundle, const Options& options) {
       continue;
     }
     const auto graph = [&](const char* phase) {
-      return parse_graph(bundle.artifact(phase, target), phase);
+      return parse_graph(bundle.file(graph_file(phase), target), phase);
     };
     json.update(report(facts.parameters, facts.vocabulary, bundle.licence(), graph("encode"),
                        graph("decode")));
@@ -200,7 +200,7 @@ int inspect_bundle(const Options& options) {
   const std::string target = only_target(options, bundle, [](const Target&) { return true; });
   fmt::print("{}", find_backend(target).target.fixed
                        ? first_module(bundle, options.graph, target)
-                       : std::string(bundle.artifact(options.graph, target)));
+                       : std::string(bundle.file(graph_file(options.graph), target)));
   return 0;
 }
 

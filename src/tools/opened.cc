@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/machine.h"
 #include "base/process.h"
+#include "bundle/format.h"
 #include "compile/bundle_session.h"
 
 namespace ng {
@@ -49,13 +50,13 @@ DeviceName device_of(const std::string& text) {
 // NEFFs by the names of their modules; all are there.
 ProgramSource programs_of(const Bundle& bundle, const std::string& target) {
   for (const Bundle::Module& module : bundle.modules()) {
-    check(module.cpu || bundle.has_program(module.name, target),
+    check(module.cpu || bundle.has_file(bundle.file_of(program_file(module.name), target)),
           "{}: its modules are not compiled (--emit-only): neuroglot finish {} --neffs DIR, or "
           "compile again without it",
           bundle.path().string(), bundle.path().string());
   }
   return [&bundle, target](const std::string& module) {
-    const std::string_view text = bundle.program(module, target);
+    const std::string_view text = bundle.file(program_file(module), target);
     return std::as_bytes(std::span(text.data(), text.size()));
   };
 }
@@ -86,6 +87,7 @@ DeviceOptions choose_device(const Options& options, const Bundle& bundle, std::s
   device.threads = static_cast<int>(options.threads);
   device.library = neuron ? options.libnrt : named.plugin;
   device.emulated = named.kind == "emulated";
+  device.ranks = static_cast<int>(bundle.sizes().ranks);
   if (neuron) device.programs = programs_of(bundle, target);
   return device;
 }
@@ -149,6 +151,7 @@ CompileOptions compile_options(const Options& options) {
   compile.modules.batches = numbers("--batch", options.batches);
   compile.modules.source_lengths = numbers("--source-lengths", options.source_lengths);
   compile.modules.beams = options.beams;
+  compile.modules.ranks = options.tp;
   compile.modules.target_length = options.target_length;
   check(options.topk == "device" || options.topk == "host", "--topk {}: device or host",
         shown(options.topk));

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "compile/plan_buckets.h"
+#include "tensor/ranks.h"
 #include "translate/generate_request.h"
 
 namespace ng {
@@ -55,6 +56,9 @@ const OptionRow kOptions[] = {
      "fixed shapes: source tokens of the encoders"},
     {"--target-length", "N", &Options::target_length, "compile analyze *",
      "fixed shapes: the longest max_length", 1, kMostTargetIds},
+    {"--tp", "N", &Options::tp, "compile analyze *",
+     "fixed shapes: devices that run a module together, each with its part of the weights", 1,
+     kMostRanks},
     {"--topk", "device|host", &Options::topk, "compile analyze *",
      "fixed shapes: who finds the best of all scores"},
     {"--beam-caches", "history|reorder", &Options::beam_caches, "compile analyze *",

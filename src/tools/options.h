@@ -24,7 +24,7 @@ struct Options {
   std::string shape, format = "bin";
   std::string action = "list";  // of cache
   int64_t threads = 0, warmup = 0, repeat = 1;
-  int64_t beams = 4, target_length = 256, jobs = 1;
+  int64_t beams = 4, target_length = 256, jobs = 1, tp = 1;
   int64_t min_subgraph_size = 0, max_subgraph_count = 0;
   int64_t beam = 0, n_best = 0, max_source_tokens = 512;
   std::string lengths, text;  // files of sources, or of their lengths

@@ -1,6 +1,7 @@
 #include "translate/bucket_columns.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <numeric>
 
@@ -67,23 +68,69 @@ void HostResults::copy_rows(const std::string& name, const Rows& rows, const Arg
   std::memcpy(to.data + rows.to * bytes, from, rows.count * bytes);
 }
 
-void HostResults::candidates_of_row(const Rows& rows, int64_t vocabulary, const Argument& scores,
-                                    const Argument& ids) const {
-  const auto* found = reinterpret_cast<const int32_t*>(row("ids", rows.from));
-  const auto n = static_cast<size_t>(results_.at("scores").type.size(1));
-  for (size_t i = 0; i < n; ++i) {
-    if (found[i] >= 0 && found[i] < vocabulary) continue;
-    throw Error(Error::Kind::Device,
-                fmt::format("the device gave id {} as a candidate, the vocabulary has {} ids",
-                            found[i], vocabulary));
-  }
-  best(reinterpret_cast<const float*>(row("scores", rows.from)), found, n, rows, scores, ids);
+template <class T>
+std::span<const T> HostResults::row_of(const std::string& name, int64_t rank, size_t at) const {
+  const std::byte* first = row(name, 0);
+  const Type& type = results_.at(name).type;
+  const auto rows = static_cast<size_t>(type.size(0) / parts_.ranks);
+  const size_t bytes = row_bytes(type);
+  const std::byte* begin = first + (static_cast<size_t>(rank) * rows + at) * bytes;
+  return {reinterpret_cast<const T*>(begin), bytes / sizeof(T)};
 }
 
-void HostResults::best_of_logits(const Rows& rows, const Argument& scores,
+void HostResults::candidates_of_row(const Rows& row, const Argument& scores,
+                                    const Argument& ids) const {
+  std::vector<float> all;
+  std::vector<int32_t> named;
+  for (int64_t rank = 0; rank < parts_.ranks; ++rank) {
+    const auto found = row_of<int32_t>("ids", rank, row.from);
+    const auto of = row_of<float>("scores", rank, row.from);
+    for (size_t i = 0; i < found.size(); ++i) {
+      if (found[i] < 0 || found[i] >= parts_.rows()) {
+        throw Error(Error::Kind::Device,
+                    fmt::format("the device gave id {} as a candidate, the vocabulary has {} ids",
+                                found[i], parts_.rows()));
+      }
+      if (found[i] >= parts_.held(rank)) continue;  // banned
+      all.push_back(of[i]);
+      named.push_back(found[i] + static_cast<int32_t>(parts_.first(rank)));
+    }
+  }
+  best(all.data(), named.data(), all.size(), row, scores, ids);
+}
+
+std::vector<float> HostResults::whole_row(size_t at) const {
+  std::vector<float> all;
+  for (int64_t rank = 0; rank < parts_.ranks; ++rank) {
+    const auto own =
+        row_of<float>("logits", rank, at).first(static_cast<size_t>(parts_.held(rank)));
+    all.insert(all.end(), own.begin(), own.end());
+  }
+  return all;
+}
+
+void HostResults::best_of_logits(const Rows& row, const Argument& scores,
                                  const Argument& ids) const {
-  best(reinterpret_cast<const float*>(row("logits", rows.from)), nullptr,
-       static_cast<size_t>(results_.at("logits").type.size(1)), rows, scores, ids);
+  const std::vector<float> all = whole_row(row.from);
+  best(all.data(), nullptr, all.size(), row, scores, ids);
+}
+
+void HostResults::logits_of_row(const Rows& row, const Argument& logits) const {
+  const std::vector<float> all = whole_row(row.from);
+  std::memcpy(logits.data + row.to * row_bytes(logits.type), all.data(), row_bytes(logits.type));
+}
+
+// Sums of ranks are put together in their order: log(sum of exp(x - most)) + most.
+void HostResults::sum_of_row(const Rows& row, const Argument& log_sum_exp) const {
+  std::vector<double> parts;
+  for (int64_t rank = 0; rank < parts_.ranks; ++rank) {
+    parts.push_back(row_of<float>("log_sum_exp", rank, row.from)[0]);
+  }
+  const double most = *std::max_element(parts.begin(), parts.end());
+  double sum = 0;
+  for (const double part : parts) sum += std::exp(part - most);
+  const auto whole = static_cast<float>(parts.size() == 1 ? most : most + std::log(sum));
+  std::memcpy(log_sum_exp.data + row.to * sizeof whole, &whole, sizeof whole);
 }
 
 }  // namespace ng

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "tensor/ranks.h"
 
 namespace ng {
 
@@ -31,20 +32,23 @@ struct Rows {
   size_t from = 0, to = 0, count = 1;
 };
 
-// A module's outputs by name, row-major.
+// A module's outputs by name, row-major; of several ranks all they give.
 class HostResults {
  public:
+  explicit HostResults(const VocabularyParts& parts) : parts_(parts) {}
   Argument argument(const Port& port);
   bool holds(const std::string& name) const { return results_.contains(name); }
 
+  // Of what all ranks have.
   void copy_rows(const std::string& name, const Rows& rows, const Argument& to) const;
   // The first k of "scores" and "ids", where k is what `scores` takes, greater scores first and
-  // among equals the lower id first. An id that is not below `vocabulary` is the device's mistake:
-  // Device.
-  void candidates_of_row(const Rows& rows, int64_t vocabulary, const Argument& scores,
-                         const Argument& ids) const;
+  // among equals the lower id first. An id that is no rank's is the device's mistake: Device.
+  void candidates_of_row(const Rows& row, const Argument& scores, const Argument& ids) const;
   // The same from whole rows of output "logits".
-  void best_of_logits(const Rows& rows, const Argument& scores, const Argument& ids) const;
+  void best_of_logits(const Rows& row, const Argument& scores, const Argument& ids) const;
+  // "logits" and "log_sum_exp" of the whole vocabulary.
+  void logits_of_row(const Rows& row, const Argument& logits) const;
+  void sum_of_row(const Rows& row, const Argument& log_sum_exp) const;
 
  private:
   struct Result {
@@ -52,7 +56,12 @@ class HostResults {
     std::vector<std::byte> bytes;
   };
   const std::byte* row(const std::string& name, size_t at) const;
+  // Row `at` of what rank `rank` gave, and how many numbers are in it.
+  template <class T>
+  std::span<const T> row_of(const std::string& name, int64_t rank, size_t at) const;
+  std::vector<float> whole_row(size_t at) const;  // of logits
 
+  VocabularyParts parts_;
   std::map<std::string, Result> results_;
 };
 

@@ -47,12 +47,9 @@ std::vector<Port> module_outputs(const std::string& phase, const Bucket& bucket,
   const int64_t rows = bucket.sentences * bucket.rows;
   if (phase == "encode" || phase == "prefill") return {};
   const Port sum = {"log_sum_exp", {DType::f32, {rows}}};
-  if (phase == "logits" || sizes.candidates == 0) {
-    return {{"logits", {DType::f32, {rows, sizes.vocabulary}}}, sum};
-  }
-  return {{"scores", {DType::f32, {rows, sizes.candidates}}},
-          {"ids", s32({rows, sizes.candidates})},
-          sum};
+  const int64_t vocabulary = sizes.parts().rows(), k = std::min(sizes.candidates, vocabulary);
+  if (phase == "logits" || k == 0) return {{"logits", {DType::f32, {rows, vocabulary}}}, sum};
+  return {{"scores", {DType::f32, {rows, k}}}, {"ids", s32({rows, k})}, sum};
 }
 
 // Sizes come from a file, and so do modules: do they fit each other?
@@ -73,8 +70,9 @@ void check_module(const std::string& phase, const Bucket& bucket, const StaticSi
     }
   }
   for (const Port& port : module_outputs(phase, bucket, sizes)) {
-    check(has(readable, port), "module {} does not give {} '{}': its bundle is damaged",
-          bucket.name, to_string(port.type), port.name);
+    const Port all = {port.name, of_ranks(port.type, sizes.ranks)};
+    check(has(readable, all), "module {} does not give {} '{}': its bundle is damaged", bucket.name,
+          to_string(all.type), port.name);
   }
 }
 

@@ -33,7 +33,7 @@ size_t smallest_fit(const std::vector<Bucket>& buckets, int64_t sentences, int64
 class Encoder : public Executable {
  public:
   Encoder(std::vector<Bucket> buckets, const StaticSizes& sizes, Executions& executions)
-      : modules_("encode", std::move(buckets), sizes, executions) {
+      : modules_("encode", std::move(buckets), sizes, executions), parts_(sizes.parts()) {
     const Dim tokens(int64_t{1} << 20, Count::tokens);
     for (const char* name : {"tokens", "positions", "length", "memory_index"}) {
       inputs_.push_back({name, s32({tokens})});
@@ -54,6 +54,7 @@ class Encoder : public Executable {
                 const Argument& hidden);
 
   Modules modules_;
+  VocabularyParts parts_;
   std::vector<Port> inputs_, outputs_;
 };
 
@@ -105,7 +106,7 @@ void Encoder::run_some(std::span<const Sentence> some, std::span<const Argument>
       columns.add("memory_index", index[sentence.first] + static_cast<int32_t>(i));
     }
   }
-  HostResults results;
+  HostResults results(parts_);
   modules_.run(at, columns, results);
   if (hidden.data == nullptr) return;
   for (size_t s = 0; s < some.size(); ++s) {
@@ -249,12 +250,12 @@ void Steps::give(const Placed& placed, const HostResults& results,
       if (host_candidates_) {
         results.best_of_logits(one, outputs[0], outputs[1]);
       } else {
-        results.candidates_of_row(one, sizes_.vocabulary, outputs[0], outputs[1]);
+        results.candidates_of_row(one, outputs[0], outputs[1]);
       }
     } else {
-      results.copy_rows("logits", one, outputs[0]);
+      results.logits_of_row(one, outputs[0]);
     }
-    results.copy_rows("log_sum_exp", one, outputs.back());
+    results.sum_of_row(one, outputs.back());
   }
 }
 
@@ -273,7 +274,7 @@ void Steps::run(std::span<const Argument> inputs, std::span<const Argument> outp
   while (!waiting.empty()) {
     const Placed placed = place(waiting);
     Columns given = columns(placed, inputs);
-    HostResults results;
+    HostResults results(sizes_.parts());
     modules_.run(placed.module, given, results);
     if (!prefill_) give(placed, results, outputs);
   }

@@ -2,13 +2,16 @@
 
 #include <charconv>
 #include <cstdlib>
+#include <exception>
 #include <map>
+#include <mutex>
 
 #include "backends/neuron/neff.h"
 #include "backends/neuron/nrt.h"
 #include "backends/xla/legal.h"
 #include "backends/xla/residents.h"
 #include "base/file.h"
+#include "base/thread_pool.h"
 
 namespace ng {
 namespace {
@@ -140,17 +143,19 @@ class NeuronExecutable : public Executable {
 
 class OpenedNeuron : public Device {
  public:
-  OpenedNeuron(const NeuronTarget& target, const DeviceOptions& options)
+  OpenedNeuron(const NeuronTarget& target, const DeviceOptions& options, nrt::Rank rank)
       : target_(target),
         programs_(options.programs),
         emulated_(options.emulated),
+        ranks_(rank.of),
         runtime_(options.emulated && options.library.empty() ? emulated_library() : options.library,
-                 options.core) {}
+                 options.core * rank.of + rank.number, rank) {}
   int replicas() const override { return runtime_.cores(); }
 
   std::unique_ptr<Executable> load(std::string_view artifact,
                                    const WeightSource& weights) override {
     const ModuleInterface interface = read_interface(artifact, "artifact");
+    check_ranks(interface, static_cast<size_t>(ranks_));
     const std::span<const std::byte> neff = programs_(interface.name);
     const std::string what = interface.name + ".neff";
     NeuronStack stack;
@@ -188,8 +193,86 @@ class OpenedNeuron : public Device {
   const NeuronTarget& target_;
   const ProgramSource programs_;
   const bool emulated_;
+  const int ranks_;
   Runtime runtime_;  // outlives what is on its device
   NeuronResidents residents_;
+};
+
+// Runs body(rank) for all ranks at once, since they wait for each other; the first error of all.
+void at_once(ThreadPool& threads, const std::function<void(size_t rank)>& body) {
+  std::mutex mutex;
+  std::exception_ptr first;
+  threads.run(static_cast<size_t>(threads.size()), [&](size_t rank) {
+    try {
+      body(rank);
+    } catch (...) {
+      const std::lock_guard hold(mutex);
+      if (!first) first = std::current_exception();
+    }
+  });
+  if (first) std::rethrow_exception(first);
+}
+
+// The same module on a core for each rank; its outputs one after the other.
+class RanksExecutable : public Executable {
+ public:
+  RanksExecutable(std::vector<std::unique_ptr<Executable>> ranks, ThreadPool& threads)
+      : ranks_(std::move(ranks)),
+        threads_(threads),
+        outputs_(of_ranks(ranks_[0]->outputs(), std::ssize(ranks_))) {}
+  const std::vector<Port>& inputs() const override { return ranks_[0]->inputs(); }
+  const std::vector<Port>& outputs() const override { return outputs_; }
+
+  void run(std::span<const Argument> inputs, std::span<const Argument> outputs) override {
+    check_arguments(outputs, outputs_);
+    at_once(threads_, [&](size_t rank) {
+      std::vector<Argument> own;
+      for (size_t i = 0; i < outputs.size(); ++i) {
+        const Type& type = ranks_[rank]->outputs()[i].type;
+        const size_t begin = rank * static_cast<size_t>(byte_count(type));
+        own.push_back({type, outputs[i].data == nullptr ? nullptr : outputs[i].data + begin});
+      }
+      ranks_[rank]->run(inputs, own);
+    });
+  }
+
+ private:
+  const std::vector<std::unique_ptr<Executable>> ranks_;
+  ThreadPool& threads_;
+  const std::vector<Port> outputs_;
+};
+
+// Cores that run a module together, one a rank.
+class RanksDevice : public Device {
+ public:
+  RanksDevice(const NeuronTarget& target, const DeviceOptions& options) : threads_(options.ranks) {
+    for (int rank = 0; rank < options.ranks; ++rank) {
+      ranks_.push_back(
+          std::make_unique<OpenedNeuron>(target, options, nrt::Rank{rank, options.ranks}));
+    }
+  }
+  int replicas() const override { return ranks_[0]->replicas() / threads_.size(); }
+
+  std::unique_ptr<Executable> load(std::string_view artifact,
+                                   const WeightSource& weights) override {
+    std::vector<std::unique_ptr<Executable>> loaded(ranks_.size());
+    at_once(threads_, [&](size_t rank) {
+      loaded[rank] = ranks_[rank]->load(artifact, weights_of(weights, rank, ranks_.size()));
+    });
+    return std::make_unique<RanksExecutable>(std::move(loaded), threads_);
+  }
+  Tensor state(const std::string& name) override {
+    std::vector<Tensor> parts;
+    for (const auto& rank : ranks_) parts.push_back(rank->state(name));
+    return of_ranks(parts);
+  }
+  std::string description() const override {
+    return fmt::format("{}, {} cores together", ranks_[0]->description(), threads_.size());
+  }
+
+ private:
+  std::vector<std::unique_ptr<OpenedNeuron>> ranks_;
+  ThreadPool threads_;
 };
 
 }  // namespace
@@ -207,7 +290,8 @@ std::string emulated_library() {
 
 std::unique_ptr<Device> open_neuron(const NeuronTarget& target, const DeviceOptions& options) {
   NG_CHECK(options.programs, "no NEFFs");
-  return std::make_unique<OpenedNeuron>(target, options);
+  if (options.ranks > 1) return std::make_unique<RanksDevice>(target, options);
+  return std::make_unique<OpenedNeuron>(target, options, nrt::Rank{});
 }
 
 }  // namespace ng

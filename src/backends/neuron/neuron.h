@@ -6,7 +6,8 @@
 
 namespace ng {
 
-// One of the visible cores. options: library, core, emulated and programs, which gives the NEFF of
+// One of the visible cores, or with ranks as many of them, from core · ranks on, which run a module
+// together. options: library, core, ranks, emulated and programs, which gives the NEFF of
 // a module by the module's name. load() takes the module itself, which says what the NEFF's tensors
 // are: it is not compiled again. Its executables are destroyed before it and run one at a time;
 // run() takes and gives exactly the module's types. Weights and states as PjrtDevice keeps them

@@ -1,6 +1,9 @@
 #include "backends/neuron/nrt.h"
 
 #include <dlfcn.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstdlib>
@@ -18,6 +21,21 @@ namespace {
 constexpr int32_t kOneCore = 1;
 constexpr const char* kInstalled = "/opt/aws/neuron/lib/libnrt.so.1";
 constexpr uint64_t kMostTensors = 100'000;
+
+// Where ranks meet, an address that the runtime reads when it begins; 0: none was free.
+constexpr const char* kRootVariable = "NEURON_RT_ROOT_COMM_ID";
+int free_port() {
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  const int found = ::socket(AF_INET, SOCK_STREAM, 0);
+  if (found < 0) return 0;
+  auto* plain = reinterpret_cast<sockaddr*>(&address);
+  const bool bound = ::bind(found, plain, size) == 0 && ::getsockname(found, plain, &size) == 0;
+  ::close(found);
+  return bound ? ntohs(address.sin_port) : 0;
+}
 
 // Again, after a pause, where the policy is so.
 template <class F, class... Args>
@@ -49,6 +67,8 @@ struct Functions {
   Status (*add_tensor_to_tensor_set)(Set* set, const char* name, Buffer* buffer);
   Status (*execute)(Model* model, const Set* inputs, Set* outputs);
   // Not in all versions.
+  Status (*load_collectives)(const void* neff, size_t size, int32_t core, int32_t cores,
+                             uint32_t rank, uint32_t ranks, Model** model);
   Status (*get_version)(Version* version, size_t size);
   Status (*get_visible_core_count)(uint32_t* count);
   Status (*get_memory_stats)(uint32_t core, MemoryStats* stats, size_t in, size_t* out);
@@ -132,6 +152,7 @@ void Library::bind_all() {
   bind_needed(f.destroy_tensor_set, "nrt_destroy_tensor_set");
   bind_needed(f.add_tensor_to_tensor_set, "nrt_add_tensor_to_tensor_set");
   bind_needed(f.execute, "nrt_execute");
+  bind(f.load_collectives, "nrt_load_collectives");
   bind(f.get_version, "nrt_get_version");
   // A core was called nc before it was called vnc.
   if (!bind(f.get_visible_core_count, "nrt_get_visible_vnc_count")) {
@@ -187,14 +208,18 @@ void Release::operator()(void* object) const noexcept {
   }
 }
 
-Runtime::Runtime(const std::string& library, int core)
-    : library_(shared_library(library)), core_(core) {
+Runtime::Runtime(const std::string& library, int core, Rank rank)
+    : library_(shared_library(library)), core_(core), rank_(rank) {
+  if (rank_.of > 1 && library_->functions.load_collectives == nullptr) {
+    fail("lacks nrt_load_collectives, which bundles of --tp need");
+  }
   if (!library_->open) {
     if (cores() == 0) {
       fail("no Neuron core is visible: see `neuron-ls` and NEURON_RT_VISIBLE_CORES");
     }
     // Results must not depend on chance; the runtime reads this when it begins.
     ::setenv("NEURON_RT_STOCHASTIC_ROUNDING_EN", "0", 1);
+    if (rank_.of > 1) ::setenv(kRootVariable, fmt::format("127.0.0.1:{}", free_port()).c_str(), 0);
     call("nrt_init", library_->functions.init, kNoFramework, "", "");
     library_->open = true;
   }
@@ -233,8 +258,13 @@ void Runtime::fail(const std::string& message) const { nrt::fail(library_->path,
 Handle Runtime::load(std::span<const std::byte> neff) {
   Model* model = nullptr;
   const void* bytes = neff.data();
-  call("nrt_load", library_->functions.load, bytes, neff.size(), core_, kOneCore, &model);
-  if (model == nullptr) fail("nrt_load gave nothing");
+  if (rank_.of == 1) {
+    call("nrt_load", library_->functions.load, bytes, neff.size(), core_, kOneCore, &model);
+  } else {
+    call("nrt_load_collectives", library_->functions.load_collectives, bytes, neff.size(), core_,
+         kOneCore, static_cast<uint32_t>(rank_.number), static_cast<uint32_t>(rank_.of), &model);
+  }
+  if (model == nullptr) fail("loading gave nothing");
   return {model, Release{this, Kind::model}};
 }
 

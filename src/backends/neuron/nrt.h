@@ -40,6 +40,11 @@ Found find_runtime(const std::string& library);
 
 struct Library;
 
+// Which part of a model a core runs: programs of several ranks run at once, each on its own core.
+struct Rank {
+  int number = 0, of = 1;
+};
+
 // One of the visible cores of a library, which is initialised with the first of its Runtimes and
 // closed with the last; they are made and go one at a time. Every call that does not succeed
 // follows its status's policy (nrt_status.h) and is then a Device error; after one that lost the
@@ -48,7 +53,8 @@ class Runtime {
  public:
   // `library`: a path; empty: $NEUROGLOT_LIBNRT, else the loader's libnrt.so.1, else the one below
   // /opt/aws/neuron. Missing, or it lacks a function that we need, or that core: Device.
-  explicit Runtime(const std::string& library, int core = 0);
+  // Of several ranks: nor one that loads such programs.
+  explicit Runtime(const std::string& library, int core = 0, Rank rank = {});
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
 
@@ -75,6 +81,7 @@ class Runtime {
 
   const std::shared_ptr<Library> library_;
   const int32_t core_;
+  const Rank rank_;
   std::string lost_;  // by which error; empty: it is there
 };
 

@@ -8,7 +8,7 @@
 namespace ng::nrt {
 
 using Status = int32_t;
-inline constexpr Status kSuccess = 0, kInvalid = 2, kInvalidHandle = 3, kResource = 4,
+inline constexpr Status kSuccess = 0, kInvalid = 2, kInvalidHandle = 3, kResource = 4, kTimeout = 5,
                         kUnsupportedNeff = 10, kHostMemory = 11, kUninitialized = 13, kClosed = 14,
                         kBadInput = 1002, kNumericalError = 1003, kOutOfBounds = 1006;
 

@@ -45,29 +45,37 @@ void check_compiled(const Compiled& compiled, const ModuleInterface& interface) 
 
 class PjrtExecutable : public Executable {
  public:
-  PjrtExecutable(const Client& client, Compiled compiled, ModuleInterface interface, Bound bound,
-                 int64_t& runs)
+  PjrtExecutable(const Client& client, Compiled compiled, ModuleInterface interface,
+                 std::vector<Bound> bound, int64_t& runs)
       : client_(client),
         compiled_(std::move(compiled)),
         interface_(std::move(interface)),
         bound_(std::move(bound)),
-        ports_(caller_ports(interface_, bound_.held())),
+        ports_(caller_ports(interface_, bound_[0].held())),
+        outputs_(of_ranks(ports_.outputs, std::ssize(bound_))),
         runs_(runs) {}
   const std::vector<Port>& inputs() const override { return ports_.inputs; }
-  const std::vector<Port>& outputs() const override { return ports_.outputs; }
+  const std::vector<Port>& outputs() const override { return outputs_; }
 
   void run(std::span<const Argument> inputs, std::span<const Argument> outputs) override {
     check_arguments(inputs, ports_.inputs);
-    check_arguments(outputs, ports_.outputs);
-    std::vector<Handle> uploaded;
-    for (const Argument& input : inputs) {
-      NG_CHECK(input.data != nullptr, "an input without bytes");
-      uploaded.push_back(client_.upload(input.type, input.data, 0));
+    check_arguments(outputs, outputs_);
+    std::vector<std::vector<Handle>> uploaded(bound_.size());
+    for (size_t rank = 0; rank < bound_.size(); ++rank) {
+      for (const Argument& input : inputs) {
+        NG_CHECK(input.data != nullptr, "an input without bytes");
+        uploaded[rank].push_back(client_.upload(input.type, input.data, rank));
+      }
     }
-    const std::vector<Handle> results = execute(uploaded);
+    const std::vector<std::vector<Handle>> results = execute(uploaded);
     for (size_t i = 0; i < outputs.size(); ++i) {
       if (outputs[i].data == nullptr) continue;
-      client_.download(results[ports_.output_numbers[i]], outputs[i].type, outputs[i].data);
+      const Port& port = ports_.outputs[i];
+      const auto bytes = static_cast<size_t>(byte_count(port.type));
+      for (size_t rank = 0; rank < results.size(); ++rank) {
+        client_.download(results[rank][ports_.output_numbers[i]], port.type,
+                         outputs[i].data + rank * bytes);
+      }
     }
     ++runs_;
   }
@@ -79,28 +87,46 @@ class PjrtExecutable : public Executable {
                 fmt::format("state '{}' was lost when a run failed", shown(port.name)));
   }
 
-  std::vector<Handle> execute(const std::vector<Handle>& uploaded) {
-    std::vector<void*> arguments;
+  // Of one rank in the order of parameters; what runs use up goes from the states.
+  std::vector<void*> arguments(const Bound& bound, const std::vector<Handle>& uploaded,
+                               std::vector<Handle>& used_up) const {
+    std::vector<void*> found;
     auto given = uploaded.begin();
-    for (size_t i = 0; i < bound_.inputs.size(); ++i) {
-      if (bound_.inputs[i] != nullptr) check_there(*bound_.inputs[i], interface_.inputs[i]);
-      const Handle& buffer = bound_.inputs[i] != nullptr ? bound_.inputs[i]->buffer : *given++;
-      arguments.push_back(buffer.get());
+    for (Resident* input : bound.inputs) {
+      found.push_back(input != nullptr ? input->buffer.get() : (given++)->get());
     }
-    for (size_t i = 0; i < bound_.states.size(); ++i) {
-      check_there(*bound_.states[i], interface_.states[i]);
+    for (Resident* state : bound.states) {
+      found.push_back(state->buffer.get());
+      used_up.push_back(std::move(state->buffer));
     }
+    for (const Resident* weight : bound.weights) found.push_back(weight->buffer.get());
+    return found;
+  }
+
+  // [rank][output]; states have their new buffers.
+  std::vector<std::vector<Handle>> execute(const std::vector<std::vector<Handle>>& uploaded) {
+    for (const Bound& bound : bound_) {
+      for (size_t i = 0; i < bound.inputs.size(); ++i) {
+        if (bound.inputs[i] != nullptr) check_there(*bound.inputs[i], interface_.inputs[i]);
+      }
+      for (size_t i = 0; i < bound.states.size(); ++i) {
+        check_there(*bound.states[i], interface_.states[i]);
+      }
+    }
+    std::vector<std::vector<void*>> all;
     std::vector<Handle> used_up;
-    for (Resident* state : bound_.states) used_up.push_back(std::move(state->buffer));
-    for (const Handle& state : used_up) arguments.push_back(state.get());
-    for (const Resident* weight : bound_.weights) arguments.push_back(weight->buffer.get());
-    std::vector<Handle> results = std::move(client_.execute(compiled_, {&arguments, 1}).front());
-    for (const auto& alias : interface_.aliases) {
-      const size_t state = alias.parameter - interface_.inputs.size();
-      bound_.states.at(state)->buffer = std::move(results.at(alias.output));
+    for (size_t rank = 0; rank < bound_.size(); ++rank) {
+      all.push_back(arguments(bound_[rank], uploaded[rank], used_up));
     }
-    for (const auto& [output, input] : interface_.replaced) {  // the one that was read goes
-      bound_.inputs.at(input)->buffer = std::move(results.at(output));
+    std::vector<std::vector<Handle>> results = client_.execute(compiled_, all);
+    for (size_t rank = 0; rank < bound_.size(); ++rank) {
+      for (const auto& alias : interface_.aliases) {
+        const size_t state = alias.parameter - interface_.inputs.size();
+        bound_[rank].states.at(state)->buffer = std::move(results[rank].at(alias.output));
+      }
+      for (const auto& [output, input] : interface_.replaced) {  // the one that was read goes
+        bound_[rank].inputs.at(input)->buffer = std::move(results[rank].at(output));
+      }
     }
     return results;
   }
@@ -108,53 +134,67 @@ class PjrtExecutable : public Executable {
   const Client& client_;
   const Compiled compiled_;
   const ModuleInterface interface_;
-  const Bound bound_;
-  const CallerPorts ports_;
+  const std::vector<Bound> bound_;  // by rank
+  const CallerPorts ports_;         // of one rank, and
+  const std::vector<Port> outputs_;
   int64_t& runs_;
 };
 
 class OpenedPjrt : public PjrtDevice {
  public:
   explicit OpenedPjrt(const PjrtOptions& options)
-      : client_(options.plugin, 1), format_(options.format) {}
+      : client_(options.plugin, options.ranks),
+        format_(options.format),
+        residents_(static_cast<size_t>(options.ranks)) {}
 
   std::unique_ptr<Executable> load(std::string_view artifact,
                                    const WeightSource& weights) override {
     ModuleInterface interface = read_interface(artifact, "artifact");
+    check_ranks(interface, residents_.size());
     Compiled compiled = compile(artifact);
     check_compiled(compiled, interface);
-    Bound bound = residents_.bind(interface, weights, [&](const Tensor& tensor, const auto&) {
-      return client_.upload(tensor.type, tensor.data.data(), 0);
-    });
+    std::vector<Bound> bound;
+    for (size_t rank = 0; rank < residents_.size(); ++rank) {
+      const auto upload = [&](const Tensor& tensor, const auto&) {
+        return client_.upload(tensor.type, tensor.data.data(), rank);
+      };
+      const WeightSource own = weights_of(weights, rank, residents_.size());
+      bound.push_back(residents_[rank].bind(interface, own, upload));
+    }
     return std::make_unique<PjrtExecutable>(client_, std::move(compiled), std::move(interface),
                                             std::move(bound), runs_.emplace_back(0));
   }
   Tensor state(const std::string& name) override {
-    const Resident& held = residents_.state(name);
-    std::vector<std::byte> bytes(static_cast<size_t>(byte_count(held.type)));
-    client_.download(held.buffer, held.type, bytes.data());
-    return Tensor::own(held.type, std::move(bytes));
+    std::vector<Tensor> parts;
+    for (const PjrtResidents& residents : residents_) {
+      const Resident& held = residents.state(name);
+      std::vector<std::byte> bytes(static_cast<size_t>(byte_count(held.type)));
+      client_.download(held.buffer, held.type, bytes.data());
+      parts.push_back(Tensor::own(held.type, std::move(bytes)));
+    }
+    return of_ranks(parts);
   }
   std::string description() const override { return client_.description(); }
   std::vector<int64_t> runs() const override { return {runs_.begin(), runs_.end()}; }
 
  private:
+  int ranks() const { return static_cast<int>(residents_.size()); }
   Compiled compile(std::string_view artifact) {
     if (format_ != PjrtFormat::mlir) {
       try {
-        return client_.compile("hlo", artifact, 1);
+        return client_.compile("hlo", artifact, ranks());
       } catch (const Error& error) {
         const bool unknown = std::string_view(error.what()).find(" format") != std::string::npos;
         if (format_ == PjrtFormat::hlo || !unknown) throw;
       }
       format_ = PjrtFormat::mlir;
     }
-    return client_.compile("mlir", emit_stablehlo(import_hlo(artifact, "artifact")), 1);
+    return client_.compile("mlir", emit_stablehlo(import_hlo(artifact, "artifact")), ranks());
   }
 
   const Client client_;  // outlives the buffers below
   PjrtFormat format_;
-  PjrtResidents residents_;
+  std::vector<PjrtResidents> residents_;  // by rank
   std::deque<int64_t> runs_;
 };
 

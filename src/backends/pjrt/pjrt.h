@@ -12,13 +12,15 @@ enum class PjrtFormat : uint8_t { any, hlo, mlir };
 struct PjrtOptions {
   std::string plugin;  // the shared library
   PjrtFormat format = PjrtFormat::any;
+  int ranks = 1;  // devices that run a module together
 };
 
-// The first device of a plugin. load() takes what emit_hlo() wrote (backends/xla/emit_hlo.h). Its
-// executables are destroyed before it and run one at a time; run() takes and gives exactly the
-// module's types. Weights are uploaded once, by name; a state is zeros at first, lives on the
-// device, and is one for all executables that name it: no Port. So is an input that a module loaded
-// earlier has as a state of that type: cross-attention reads what encoders write.
+// The first devices of a plugin, as many as there are ranks. load() takes what emit_hlo() wrote
+// (backends/xla/emit_hlo.h). Its executables are destroyed before it and run one at a time; run()
+// takes and gives exactly the module's types. Weights are uploaded once, by name; a state is zeros
+// at first, lives on the device, and is one for all executables that name it: no Port. So is an
+// input that a module loaded earlier has as a state of that type: cross-attention reads what
+// encoders write.
 class PjrtDevice : public Device {
  public:
   virtual std::vector<int64_t> runs() const = 0;  // of each module, in the order of load()
