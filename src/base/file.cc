@@ -66,7 +66,8 @@ Path temporary_beside(const Path& target) {
          fmt::format(".{}.{:08x}{:08x}.partial", target.filename().string(), random(), random());
 }
 
-// Removes what killed writers of `target` left: temporaries whose lock nobody holds.
+// Removes what killed writers of `target` left: temporaries whose lock nobody holds. A writer that
+// was about to lock its own sees that it went.
 void remove_abandoned(const Path& target) {
   const std::string prefix = "." + target.filename().string() + ".";
   std::error_code ignored;
@@ -76,8 +77,6 @@ void remove_abandoned(const Path& target) {
     const Descriptor left(
         ::open(entry.path().c_str(), O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC));
     if (left.fd < 0 || ::flock(left.fd, LOCK_EX | LOCK_NB) != 0) continue;
-    // An empty directory may be about to be locked; a file's writer sees that it went.
-    if (entry.is_directory(ignored) && std::filesystem::is_empty(entry.path(), ignored)) continue;
     std::filesystem::remove_all(entry.path(), ignored);
   }
 }
@@ -310,12 +309,15 @@ DirectoryWriter::DirectoryWriter(const Path& target, bool replace)
   std::error_code error;
   std::filesystem::create_directories(target_.parent_path(), error);
   if (!error) remove_abandoned(target_);
-  temporary_ = temporary_beside(target_);
-  if (!error) std::filesystem::create_directory(temporary_, error);
-  check(!error, "{}: cannot be created: {}", temporary_.string(), error.message());
-  lock_ = ::open(temporary_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (lock_ >= 0 && ::flock(lock_, LOCK_EX | LOCK_NB) == 0) return;
-  fail("{}: cannot be locked: {}", temporary_.string(), reason());
+  do {  // again where somebody took it for abandoned
+    if (lock_ >= 0) ::close(lock_);
+    temporary_ = temporary_beside(target_);
+    if (!error) std::filesystem::create_directory(temporary_, error);
+    check(!error, "{}: cannot be created: {}", temporary_.string(), error.message());
+    lock_ = ::open(temporary_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const bool locked = lock_ >= 0 && ::flock(lock_, LOCK_EX) == 0;
+    check(locked || errno == ENOENT, "{}: cannot be locked: {}", temporary_.string(), reason());
+  } while (!std::filesystem::exists(temporary_));
 }
 
 DirectoryWriter::~DirectoryWriter() {

@@ -286,6 +286,32 @@ TEST_F(File, DirectoryOfAKilledProcessNeverAppearsAndIsRemovedByTheNextWriter) {
   EXPECT_EQ(read_file(target / "g", 9), "y");
 }
 
+// One that was killed before it wrote anything leaves an empty directory; one that is about to lock
+// its own makes another.
+TEST_F(File, WritersOfOneDirectoryTakeNothingFromEachOther) {
+  const Path target = folder_ / "b", left = folder_ / ".b.0123456789abcdef.partial";
+  std::filesystem::create_directory(left);
+  { DirectoryWriter writer(target, true); }
+  EXPECT_FALSE(std::filesystem::exists(left));
+  std::vector<std::thread> threads;
+  std::atomic<int> failed = 0;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 100; ++round) {
+        try {
+          DirectoryWriter writer(target, true);
+          write_file(writer.path() / "x", "y");
+        } catch (const Error&) {
+          ++failed;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(failed, 0);
+  EXPECT_EQ(names(), Names());
+}
+
 TEST_F(File, FreeDiskBytesAreThoseOfTheFileSystem) {
   EXPECT_GT(free_disk_bytes(folder_), 0U);
   EXPECT_NE(error_of([&] { free_disk_bytes(folder_ / "none"); }), "");
