@@ -12,6 +12,9 @@ from safetensors.numpy import load_file, save_file
 from reference import Answer
 
 TIMEOUT = 900  # seconds for one call
+# XLA's CPU client takes its pool's size from NPROC, else from the machine. Each rank that waits in an all-reduce
+# holds one of the pool's threads: with as few as there are cores here, ranks wait for each other forever.
+PLUGIN_THREADS = "32"
 
 
 class BinaryFailed(Exception):
@@ -71,7 +74,7 @@ class Binary:
 
     def call(self, arguments):
         """The command with its environment."""
-        environment = os.environ | {"NEUROGLOT_HOME": str(self.work / "cache")}
+        environment = os.environ | {"NEUROGLOT_HOME": str(self.work / "cache"), "NPROC": PLUGIN_THREADS}
         return [self.path, *arguments, "--target", self.backend, "--quiet"], environment
 
     def run(self, arguments, text):

@@ -2,14 +2,13 @@
 
     .venv/check/bin/python scripts/check_dialects.py --cases 12 [--plant]
 
-The demo model and random tiny checkpoints, one of them with a vocabulary that needs two stages, are compiled
-with random sizes for pjrt and for inf2. In each module of inf2 every custom call AwsNeuronTopK with its two
-results becomes a stable sort of scores and columns, cut, its computation is added, instructions are numbered
-anew, aliases get XLA's kind: the bytes have to be those of pjrt's module, which check_modules.py runs. So no
-other difference is possible. The weights have to be the same bytes too. Each inf2 module is given to
-emulated-neuronx-cc, which knows the compiler's published rules and opcodes; that it refuses erf, where a
-model has gelu, is expected. --plant plants differences, each of which has to be seen. The last line is
-`dialects: N passed, N failed`; exit code 3 is a failure.
+The demo model, alone and with two ranks, and random tiny checkpoints, one of them with a vocabulary that needs two
+stages, are compiled with random sizes for pjrt and for inf2. In each module of inf2 every custom call AwsNeuronTopK
+with its two results becomes a stable sort of scores and columns, cut, its computation is added, instructions are
+numbered anew, aliases get XLA's kind: the bytes have to be those of pjrt's module, which check_modules.py runs. The
+weights have to be the same bytes too. Each inf2 module is given to emulated-neuronx-cc, which knows the compiler's
+published rules and opcodes; that it refuses erf, where a model has gelu, is expected. --plant plants differences that
+have to be seen. The last line is `dialects: N passed, N failed`; exit code 3 is a failure.
 """
 
 import argparse
@@ -17,6 +16,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -337,14 +337,16 @@ def judge_bundles(options, work, model, compiled, gelu):
 def random_case(seed, index, work):
     """A model and sizes; the first has a wide vocabulary, whose best the device finds."""
     rng = np.random.default_rng([seed, index])
-    spec = random_models.make_model(rng, work / "model")
+    tp = module_cases.draw_tp(rng)
+    spec = random_models.make_model(rng, work / "model", tp)
     if index == 0:
         for path in work.glob("model/*"):
             path.unlink()
         spec.config |= {"vocab_size": WIDE, "activation_function": "relu"}
         random_models.write_json(spec.directory, spec, False)
         random_models.write_tensors(rng, spec)
-    compiled = module_cases.make_compiled(rng, spec)
+    gelu = spec.config["activation_function"] == "gelu"  # which is cut: ranks run whole modules alone
+    compiled = module_cases.make_compiled(rng, spec, 1 if gelu else tp)
     if index == 0:
         compiled.topk = "device"
     return spec, compiled
@@ -352,7 +354,8 @@ def random_case(seed, index, work):
 
 def cases(options, work):
     """(name, model, sizes, whether it has gelu) of each case."""
-    yield "demo", ROOT / "models/demo", DEMO, False
+    for tp in (1, 2):
+        yield f"demo, tp {tp}", ROOT / "models/demo", replace(DEMO, tp=tp), False
     for index in range(options.cases):
         spec, compiled = random_case(options.seed, index, work / f"case{index}")
         gelu = spec.config["activation_function"] == "gelu"

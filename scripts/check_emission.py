@@ -2,12 +2,13 @@
 
     .venv/check/bin/python scripts/check_emission.py [--quick] [--work FOLDER]
 
---quick takes the configuration alone: which modules the default options give, how long `analyze` lowers and
-emits them all (as the compiler does, and counts besides; by the CPU's clock, other work or not), how large they are, and whether all fits a
-core of inf2. Without it, a checkpoint of 3.3B (float16) is made and compiled for inf2 with --dtype bf16
---emit-only, beside `dd` of as many bytes in the same folder; the modules are parsed; then the stand-in
-compiles them, `finish` takes them back, and the bundle is loaded by the emulated libnrt, whose first run is
-made to fail: what the host then holds beyond the tensors that stand for the device's.
+--quick takes the configuration alone: which modules the default options give, how long `analyze` lowers and emits
+them all (as the compiler does, and counts besides; by the CPU's clock, other work or not), how large they are, and
+whether all fits a core of inf2; and the same of two ranks, each of which takes half of a core. Without it, a
+checkpoint of 3.3B (float16) is made and compiled for inf2 with --dtype bf16 --emit-only, for two ranks and for one
+core, this beside `dd` of as many bytes in the same folder; the modules of both are parsed; then, of the one
+core's, the stand-in compiles them, `finish` takes them back, and the bundle is loaded by the emulated libnrt,
+whose first run is made to fail: what the host then holds beyond the tensors that stand for the device's.
 
 Not measured: AWS's libnrt and its own copies on the host, the driver, and plugins, whose device is the host.
 Needs 20 GB of disk and 12 GB of memory. The last line is `emission: N passed, N failed`; exit code 3 is a failure.
@@ -52,6 +53,8 @@ MODULE_BYTES, LITERAL_BYTES = 4e6, 1024
 COMPILE_BYTES = 1.5e9  # anonymous
 DISK_SHARE = 0.5  # of dd's speed
 CORE_BYTES = 16 * 2**30
+TPS = (2, 1)  # ranks; the last bundle is the one that is finished and loaded
+HALF = 0.52  # of one core's memory at most: what each of two ranks takes
 LOAD_BYTES = 4 * 2**30  # of the host, beside what stands for the device
 
 
@@ -120,22 +123,34 @@ def disk_seconds(folder, size):
 # --- the configuration alone ---------------------------------------------------------------------
 
 
-def analysis(results, options, work):
+def analysis(results, options, model, tp):
     """What `analyze` says of the default options."""
-    model = work / "config"
-    model.mkdir()
-    (model / "config.json").write_text(json.dumps(CONFIG))
-    run = Run([options.binary, "analyze", str(model), "--target", "inf2", "--dtype", "bf16", "--json"])
+    words = ["analyze", str(model), "--target", "inf2", "--dtype", "bf16", "--tp", str(tp), "--json"]
+    run = Run([options.binary, *words])
     found = json.loads(run.output) if run.code == 0 else {"modules": []}
     counts = {phase: sum(one["phase"] == phase for one in found["modules"]) for phase in MODULES}
     right = counts == MODULES and len(found["modules"]) == sum(MODULES.values())
-    results.add("modules of the default options", right, f"{counts} {run.errors.strip()}")
+    results.add(f"modules of the default options, tp {tp}", right, f"{counts} {run.errors.strip()}")
     detail = f"{run.cpu:.2f} s of one CPU, {EMIT_SECONDS} at most; {run.seconds:.2f} s beside other work"
-    results.add("graph to bytes of all modules", right and run.cpu <= EMIT_SECONDS, detail)
+    results.add(f"graph to bytes of all modules, tp {tp}", right and run.cpu <= EMIT_SECONDS, detail)
     if right:
         largest = max(one["hlo_bytes"] for one in found["modules"])
-        results.add("the largest module", largest <= MODULE_BYTES, f"{largest} bytes, {MODULE_BYTES:.0f} at most")
-        check_plan(results, found)
+        detail = f"{largest} bytes, {MODULE_BYTES:.0f} at most"
+        results.add(f"the largest module, tp {tp}", largest <= MODULE_BYTES, detail)
+        check_plan(results, found, tp)
+    return found
+
+
+def analyses(results, options, work):
+    """What is planned for each number of ranks."""
+    model = work / "config"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps(CONFIG))
+    found = {tp: analysis(results, options, model, tp) for tp in TPS}
+    if not all(one["modules"] for one in found.values()):
+        return {}
+    rank, core = (found[tp]["memory"]["core_bytes"] for tp in TPS)
+    results.add("memory of a rank of two", rank <= HALF * core, f"{rank / core:.1%} of one core's, {HALF:.0%} at most")
     return found
 
 
@@ -145,13 +160,13 @@ def state_bytes():
     return CONFIG["decoder_layers"] * 2 * rows * CONFIG["d_model"] * 2
 
 
-def check_plan(results, found):
+def check_plan(results, found, tp):
     memory = found["memory"]
-    core = memory["core_bytes"]
+    core, reckoned = memory["core_bytes"], state_bytes() // tp
     holds = core <= CORE_BYTES == memory["hbm_bytes_per_core"] and memory["fits"] is True
-    results.add("memory of one core of inf2.xlarge", holds, f"{core / 2**30:.2f} GiB of {CORE_BYTES / 2**30:.0f}")
-    same = memory["state_bytes"] == state_bytes()
-    results.add("caches", same, f"{memory['state_bytes']} bytes, reckoned {state_bytes()}")
+    results.add(f"memory of a core of inf2, tp {tp}", holds, f"{core / 2**30:.2f} GiB of {CORE_BYTES / 2**30:.0f}")
+    same = memory["state_bytes"] == reckoned
+    results.add(f"caches, tp {tp}", same, f"{memory['state_bytes']} bytes, reckoned {reckoned}")
 
 
 # --- with weights --------------------------------------------------------------------------------
@@ -166,13 +181,14 @@ def make(results, options, work):
     return folder
 
 
-def emit(results, options, work, checkpoint):
+def emit(results, options, work, checkpoint, tp):
+    """A bundle of modules alone; how fast one core's weights are written is measured besides."""
     bundle = work / "bundle"
-    words = ["compile", str(checkpoint), "-o", str(bundle), "--target", "inf2", "--dtype", "bf16", "--emit-only", "--quiet"]
-    run = Run([options.binary, *words], work, ".bundle.*.partial/weights.bin")
+    words = ["compile", str(checkpoint), "-o", str(bundle), "--target", "inf2", "--dtype", "bf16", "--tp", str(tp)]
+    run = Run([options.binary, *words, "--emit-only", "--quiet"], work, ".bundle.*.partial/weights.bin")
     detail = f"{run.seconds:.0f} s, {run.cpu:.0f} s of CPU, {run.anonymous / 1e6:.0f} MB anonymous, {COMPILE_BYTES / 1e6:.0f} at most {run.errors.strip()}"
-    results.add("memory of compile --emit-only", run.code == 0 and 0 < run.anonymous <= COMPILE_BYTES, detail)
-    if run.code != 0:
+    results.add(f"memory of compile --emit-only, tp {tp}", run.code == 0 and 0 < run.anonymous <= COMPILE_BYTES, detail)
+    if run.code != 0 or tp > 1:
         return bundle
     size = (bundle / "weights.bin").stat().st_size
     disk = disk_seconds(work, size)
@@ -190,18 +206,22 @@ def literal_bytes(data, module):
     return max(4 * len(one.s32s) + 4 * len(one.f32s) + len(one.bf16s) for one in literals)
 
 
-def parse(results, bundle, found):
+def parse(results, bundle, found, tp):
     module = module_class()()
     files = {path.stem: path.read_bytes() for path in sorted((bundle / "hlo").glob("*.pb"))}
-    results.add("modules in the bundle", set(files) == {one["name"] for one in found["modules"]}, f"{len(files)}")
+    named = {one["name"] for one in found["modules"]}
+    results.add(f"modules in the bundle, tp {tp}", set(files) == named, f"{len(files)}")
     largest = max(map(len, files.values()))
-    results.add("the largest module in the bundle", largest <= MODULE_BYTES, f"{largest} bytes")
+    results.add(f"the largest module in the bundle, tp {tp}", largest <= MODULE_BYTES, f"{largest} bytes")
     literal = max(literal_bytes(data, module) for data in files.values())
-    results.add("the largest literal", 0 < literal <= LITERAL_BYTES, f"{literal} bytes, {LITERAL_BYTES} at most")
+    detail = f"{literal} bytes, {LITERAL_BYTES} at most"
+    results.add(f"the largest literal, tp {tp}", 0 < literal <= LITERAL_BYTES, detail)
     tensors = json.loads((bundle / "manifest.json").read_text())["tensors"]
-    weights = sum(tensor["bytes"] for tensor in tensors.values())
+    others = tuple(f".r{rank}" for rank in range(1, tp))  # what all share and what rank 0 has are a core's
+    weights = sum(tensor["bytes"] for name, tensor in tensors.items() if not name.endswith(others))
     planned = found["memory"]["weight_bytes"]
-    results.add("weights in the bundle are those of the plan", weights == planned, f"{weights} bytes, planned {planned}")
+    detail = f"{weights} bytes, planned {planned}"
+    results.add(f"a core's weights in the bundle are those of the plan, tp {tp}", weights == planned, detail)
 
 
 def finish(results, options, work, bundle):
@@ -232,25 +252,34 @@ def load(results, options, bundle, found):
     results.add(f"memory of the host, {name} loaded", reached and host <= LOAD_BYTES, f"{detail} {run.errors.strip()[-200:]}")
 
 
+def full(results, options, work, found):
+    checkpoint = make(results, options, work)
+    for tp in TPS:
+        bundle = emit(results, options, work, checkpoint, tp)
+        if not (bundle / "manifest.json").exists():
+            continue
+        parse(results, bundle, found[tp], tp)
+        if tp > 1:
+            subprocess.run(["rm", "-r", str(bundle)], check=True)
+    subprocess.run(["rm", "-r", str(checkpoint)], check=True)
+    if (bundle / "manifest.json").exists():
+        finish(results, options, work, bundle)
+        load(results, options, bundle, found[1])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", default=str(ROOT / "build/release/neuroglot"))
     parser.add_argument("--compiler", default=str(ROOT / "build/release/emulated-neuronx-cc"))
-    parser.add_argument("--quick", action="store_true", help="the configuration alone")
+    parser.add_argument("--quick", action="store_true", help="the configurations alone")
     parser.add_argument("--work", default=os.environ.get("TMPDIR", "/var/tmp"), help="folder for the checkpoint")
     options = parser.parse_args()
     results = Results()
     with tempfile.TemporaryDirectory(prefix="check-emission-", dir=options.work) as folder:
         work = Path(folder)
-        found = analysis(results, options, work)
-        if not options.quick and found["modules"]:
-            checkpoint = make(results, options, work)
-            bundle = emit(results, options, work, checkpoint)
-            subprocess.run(["rm", "-r", str(checkpoint)], check=True)
-            if (bundle / "manifest.json").exists():
-                parse(results, bundle, found)
-                finish(results, options, work, bundle)
-                load(results, options, bundle, found)
+        found = analyses(results, options, work)
+        if not options.quick and found:
+            full(results, options, work, found)
     print(f"emission: {results.passed} passed, {results.failed} failed")
     sys.exit(3 if results.failed else 0)
 

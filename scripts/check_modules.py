@@ -2,13 +2,14 @@
 
     .venv/check/bin/python scripts/check_modules.py --cases 12 --plugins A.so B.so [--demo 20] [--plant]
 
-Random tiny checkpoints, each compiled for the CPU and, with random sizes, as modules, which one of the
-plugins runs as HLO or as StableHLO. What `neuroglot forward` gives may be off by 1e-4 of the largest
-(bf16: 2^-6, against the same modules interpreted: the CPU's bf16 rounds matrices alone). `neuroglot
-generate` has to give the CPU's sequences in float32, but where the CPU itself has no choice that is
-clearer than 1e-4; every module has to run, and what is beyond the compiled sizes to be refused with both
-numbers. --demo N compares N sentences of the demo model, --plant plants faults in modules and fails
-unless each is noticed. The last line is `modules: N passed, N failed`; exit code 3 is a failure.
+Random tiny checkpoints, each compiled for the CPU and, with random sizes, as modules, which one of the plugins
+runs as HLO or as StableHLO: half of them on two or four devices together, which it simulates. What `neuroglot
+forward` gives may be off by 1e-4 of the largest (bf16: 2^-6, against the same modules interpreted: the CPU's
+bf16 rounds matrices alone). `neuroglot generate` has to give the CPU's sequences in float32, but where the CPU
+itself has no choice that is clearer than 1e-4; every module has to run, and what is beyond the compiled sizes
+to be refused with both numbers. --demo N compares N sentences of the demo model, --plant plants faults in
+modules and fails unless each is noticed. The last line is `modules: N passed, N failed`; exit code 3 is a
+failure.
 """
 
 import argparse
@@ -75,8 +76,9 @@ class Case:
     def __init__(self, unit, work, compiled=None):
         self.work = Path(work)
         self.rng = np.random.default_rng([unit.seed, unit.index])
-        self.spec, _, self.likely = lively_model(self.rng, self.work / "model")
-        self.compiled = compiled or module_cases.make_compiled(self.rng, self.spec)
+        tp = compiled.tp if compiled else module_cases.draw_tp(self.rng)
+        self.spec, _, self.likely = lively_model(self.rng, self.work / "model", tp)
+        self.compiled = compiled or module_cases.make_compiled(self.rng, self.spec, tp)
         self.cpu = Binary(unit.options.binary, work, "cpu")
         self.modules = Binary(unit.options.binary, work, "pjrt")
         self.device = ["--device", f"pjrt:{unit.plugin}"]
@@ -252,12 +254,12 @@ def run_all(options):
 def plant(options):
     """(passed, failed): is each fault noticed by a plugin that runs HLO as it is?"""
     passed = failed = 0
-    for caches, faults in (("history", planted_modules.FAULTS), ("reorder", planted_modules.REORDER_FAULTS)):
-        compiled = module_cases.Compiled((1, 4), 3, (8, 20), 20, "device", True, "f32", caches)
+    for caches, tp, faults in planted_modules.GROUPS:
+        compiled = module_cases.Compiled((1, 4), 3, (8, 20), 20, "device", True, "f32", caches, tp=tp)
         with tempfile.TemporaryDirectory(prefix="check-modules-") as work:
             case = Case(Unit(1, 0, str(options.plugins[0]), "hlo", options), work, compiled)
             whole = case.judge()
-            print(f"nothing planted, {caches}: {'; '.join(whole.wrong) or 'nothing found'}")
+            print(f"nothing planted, {caches}, tp {tp}: {'; '.join(whole.wrong) or 'nothing found'}")
             for name, fault in faults.items():
                 count = planted_modules.plant(fault, case.work / "modules", case.work / "planted")
                 wrong = case.judge("planted").wrong

@@ -9,6 +9,7 @@ into copies of `neuroglot` and `ng_tests`. Judges are asked until one notices:
     tokens          check_tokens.py: the CPU backend against transformers
     dialects        check_dialects.py: Neuron's modules and XLA's, the published rules
     hlo, stablehlo  check_modules.py: modules run by a plugin against the unchanged CPU backend
+    ranks           the same of modules that two devices of a plugin run together
 
 Those who noticed any have to take what is not changed. A mutant whose text does not stand in its source once is a
 failure, as is one that nobody notices. The last line is `mutants: N passed, N failed`; exit code 3 is one.
@@ -27,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -48,7 +49,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build/release"
 UNITS = (
     "EmitHlo.*:EmitStablehlo.*:ImportHlo.*:ModuleInterface.*:StaticLowering.*:Phases/*:Fuse.*:Buckets.*"
-    ":HostResults.*:Columns.*:BeamSearch.*:Batch.*:Session.*-*AfterARunThatFailed*"
+    ":HostResults.*:Columns.*:BeamSearch.*:Batch.*:Session.*:Ranks.*-*AfterARunThatFailed*:*ARankThatFails*"
 )
 PROGRAMS = ("neuroglot", "ng_tests")
 SIZES = module_cases.Compiled((1, 3), 3, (9,), 20, "device", True, "f32")
@@ -133,19 +134,19 @@ def by_dialects(programs, options):
 
 
 @functools.cache
-def case(plugin):
+def case(plugin, tp):
     """A checkpoint with requests and what the unchanged CPU backend answers."""
     given = SimpleNamespace(binary=str(BUILD / "neuroglot"), interpreter=str(BUILD / "interpreted"))
-    made = check_modules.Case(check_modules.Unit(1, 0, plugin, "hlo", given), kept(), SIZES)
+    made = check_modules.Case(check_modules.Unit(1, 0, plugin, "hlo", given), kept(), replace(SIZES, tp=tp))
     del made.inputs[1:], made.outputs[1:]  # each costs a process that loads all modules
     return made
 
 
-def run_by_plugin(programs, options, form):
-    judged = case(str(options.plugins[0]))
+def run_by_plugin(programs, options, form, tp=1):
+    judged = case(str(options.plugins[0]), tp)
     judged.modules = Binary(programs / "neuroglot", judged.work, "pjrt")
-    words = ["compile", str(judged.spec.directory), "-o", str(judged.work / "mutant"), "--force", *SIZES.options()]
-    judged.modules.run(words, "")
+    words = ["compile", str(judged.spec.directory), "-o", str(judged.work / "mutant"), "--force"]
+    judged.modules.run([*words, *judged.compiled.options()], "")
     os.environ["NEUROGLOT_PJRT_FORMAT"] = form
     wrong = judged.judge("mutant").wrong
     return wrong[0] if wrong else ""
@@ -200,6 +201,7 @@ JUDGES = {
     "dialects": by_dialects,
     "hlo": functools.partial(run_by_plugin, form="hlo"),
     "stablehlo": functools.partial(run_by_plugin, form="mlir"),
+    "ranks": functools.partial(run_by_plugin, form="hlo", tp=2),
 }
 
 

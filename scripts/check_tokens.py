@@ -79,10 +79,10 @@ class Case:
 # --- one model -----------------------------------------------------------------------------------
 
 
-def lively_model(rng, directory):
+def lively_model(rng, directory, ranks=1):
     """A checkpoint, its reference and ids it tends to answer late; weights are redrawn a few times
     until most trial sources have varied answers of their own."""
-    spec = random_models.make_model(rng, directory)
+    spec = random_models.make_model(rng, directory, ranks)
     for _ in range(4):
         theirs = reference.load(spec)
         trial = {"input_ids": random_requests.words(rng, spec, 60).reshape(3, 20).tolist(), "num_beams": 1}

@@ -2,7 +2,8 @@
 
 Sentences drawn from its test part, through `generate` as ids and through `translate` as text, greedily and
 with four beams: by plugins, 99.5 % of them equally, and each other one where the CPU itself chose between
-scores less than 1e-4 apart; some of them by the emulated libnrt too. What differs is listed.
+scores less than 1e-4 apart; some of them by the emulated libnrt too, and by two and four ranks, which are
+devices that a plugin simulates. What differs is listed.
 """
 
 import copy
@@ -27,7 +28,8 @@ SEARCHES = (1, 4)
 EQUAL = 0.995  # of the sentences at least
 NEAR = 1e-4  # scores that are closer are no choice
 DRAWN_FROM = 1000  # sentences
-EMULATED = 50  # at most, and a tenth of the sentences
+SOME = 50  # at most, and a tenth of the sentences
+TPS = (2, 4)
 
 
 def sentences(count, seed):
@@ -126,15 +128,38 @@ def planted(cpu, bundle, request, beams, theirs):
 # --- all of it -----------------------------------------------------------------------------------
 
 
+@dataclass
+class Compared:
+    """One backend with one search."""
+
+    name: str
+    beams: int
+    binary: Binary
+    tp: int
+    more: list  # that compile is told
+    device: str
+    count: int  # of sentences
+    form: str  # of modules, for a plugin
+
+    def bundle(self, work):
+        """Compiled where there is none yet."""
+        place = work / f"{self.binary.backend}-{self.tp}"
+        if not place.exists():
+            self.binary.run(["compile", str(MODEL), "-o", str(place), *SIZES, "--tp", str(self.tp), *self.more], "")
+        return place
+
+
 def backends(options, formats, work):
-    """(name, Binary, compile's options, device, sentences) of each that is compared, for each number of a search."""
-    stand_in = Path(options.binary).parent
-    emulated = ["--neuronx-cc", str(stand_in / "emulated-neuronx-cc")]
+    """Each that is compared, for each number of a search."""
+    stand_in = Path(options.binary).parent / "emulated-neuronx-cc"
+    some = min(SOME, max(5, options.demo // 10))
+    modules, neuron = (Binary(options.binary, work, target) for target in ("pjrt", "inf2"))
     for number, beams in enumerate(SEARCHES):
-        plugin, form = options.plugins[number % len(options.plugins)], formats[number % len(formats)]
-        some = min(EMULATED, max(5, options.demo // 10))
-        yield beams, f"{form}, {plugin.name}", Binary(options.binary, work, "pjrt"), [], f"pjrt:{plugin}", options.demo, form
-        yield beams, "emulated", Binary(options.binary, work, "inf2"), emulated, "emulated", some, form
+        for turn, tp in enumerate((1, *TPS), number):
+            plugin, form = options.plugins[turn % len(options.plugins)], formats[number % len(formats)]
+            count = options.demo if tp == 1 else some
+            yield Compared(f"{form}, {plugin.name}, tp {tp}", beams, modules, tp, [], f"pjrt:{plugin}", count, form)
+        yield Compared("emulated", beams, neuron, 1, ["--neuronx-cc", str(stand_in)], "emulated", some, form)
 
 
 def first(given, count):
@@ -156,18 +181,16 @@ def check(options, formats):
             if options.plant:
                 good = planted(cpu, work / "cpu", given[0][0], beams, theirs[beams])
                 passed, failed = passed + good, failed + (not good)
-        for beams, name, binary, more, device, count, form in backends(options, formats, work):
-            bundle, all_of = work / binary.backend, theirs[beams]
-            if not bundle.exists():
-                binary.run(["compile", str(MODEL), "-o", str(bundle), *SIZES, *more], "")
-            os.environ["NEUROGLOT_PJRT_FORMAT"] = form
-            some = Outputs(all_of.answers[:count], all_of.texts[:count] + all_of.texts[-1:])
-            ours = outputs(binary, bundle, first(given, count), beams, ["--device", device])
+        for one in backends(options, formats, work):
+            all_of, name = theirs[one.beams], f"demo, beam {one.beams}, {one.name}"
+            os.environ["NEUROGLOT_PJRT_FORMAT"] = one.form
+            some = Outputs(all_of.answers[: one.count], all_of.texts[: one.count] + all_of.texts[-1:])
+            ours = outputs(one.binary, one.bundle(work), first(given, one.count), one.beams, ["--device", one.device])
             apart = lambda i: margin(cpu, work / "cpu", given[0][i], ours.answers[i], some.answers[i])
             verdict = compare(ours, some, apart)
             for wrong in verdict.wrong:
-                print(f"demo, beam {beams}, {name}: {wrong}")
-            total = len(some.answers)
-            print(f"demo, beam {beams}, {name}: {total} sentences, {len(verdict.different)} differ, {len(verdict.wrong)} wrongly", flush=True)
+                print(f"{name}: {wrong}")
+            total, differ = len(some.answers), len(verdict.different)
+            print(f"{name}: {total} sentences, {differ} differ, {len(verdict.wrong)} wrongly", flush=True)
             passed, failed = passed + max(0, total - len(verdict.wrong)), failed + len(verdict.wrong)
     return passed, failed

@@ -29,6 +29,7 @@ class Compiled:
     dtype: str
     beam_caches: str = "history"
     cpu_ops: tuple = ()
+    tp: int = 1
 
     def options(self):
         numbers = lambda values: ",".join(map(str, values))
@@ -38,6 +39,7 @@ class Compiled:
             *("--beam-caches", self.beam_caches),
             *(["--with-logits"] if self.with_logits else []),
             *(["--cpu-ops", ",".join(self.cpu_ops)] if self.cpu_ops else []),
+            *(["--tp", str(self.tp)] if self.tp > 1 else []),
         ]
 
     def describe(self):
@@ -49,10 +51,16 @@ class Compiled:
         return sorted({1} | {length for length in near if 1 <= length <= self.sources[-1]})
 
 
-def make_compiled(rng, spec):
+def draw_tp(rng):
+    """How many ranks: to be asked before the model is drawn, which they have to divide."""
+    return pick(rng, (1, 2, 4), (2, 1, 1))
+
+
+def make_compiled(rng, spec, tp):
     lengths = {integer(rng, 1, 40) for _ in range(integer(rng, 1, 3))}
     dtype = pick(rng, ("f32", "bf16"), (7, 3))
-    cpu_ops = tuple(op for op in CPU_OPS if chance(rng, 0.4)) if dtype == "f32" and chance(rng, 0.3) else ()
+    cut = dtype == "f32" and tp == 1 and chance(rng, 0.3)  # ranks run whole modules alone
+    cpu_ops = tuple(op for op in CPU_OPS if chance(rng, 0.4)) if cut else ()
     on_cpu = {"attend", "write_rows"} & set(cpu_ops)  # states are: beams are not reordered there
     return Compiled(
         batches=pick(rng, ((1,), (2,), (1, 2), (1, 4), (1, 8), (3,), (1, 3, 8))),
@@ -64,6 +72,7 @@ def make_compiled(rng, spec):
         dtype=dtype,
         cpu_ops=cpu_ops,
         beam_caches="history" if on_cpu else pick(rng, ("history", "reorder")),
+        tp=tp,
     )
 
 

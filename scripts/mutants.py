@@ -1,4 +1,4 @@
-"""Which mistakes of the builder, the legaliser, the emitters and the buckets must not go unnoticed?
+"""Which mistakes of the builder, the passes, the emitters and the buckets must not go unnoticed?
 
 Each is one exact replacement in one source, which compiles and makes modules that load, but mean something
 else. `judge` is who is asked first (check_mutants.py); whoever is asked next may notice it too.
@@ -10,6 +10,7 @@ M2M100 = "src/models/m2m100.cc"
 LEGALIZE = "src/passes/legalize.cc"
 ATTENTION = "src/passes/legalize_attention.cc"
 TOP_K = "src/passes/legalize_top_k.cc"
+SHARD = "src/passes/shard.cc"
 STATIC_WEIGHTS = "src/passes/static_weights.cc"
 EMIT = "src/backends/xla/emit_hlo.cc"
 STABLEHLO = "src/backends/xla/emit_stablehlo.cc"
@@ -69,6 +70,16 @@ MUTANTS = [
     Mutant("parts that begin one column early", TOP_K, "static_cast<double>(width));", "static_cast<double>(width - 1));"),
     Mutant("too few kept of each part", TOP_K, "std::min(k, width)", "std::min((k + 1) / 2 + 1, width)"),
     Mutant("the table of positions begins at 1", STATIC_WEIGHTS, "const Value all = iota(out, {DType::s32, {positions}}, 0);", "const Value all = slice(out, iota(out, {DType::s32, {positions + 1}}, 0), 0, 1, positions);"),
+    # --- ranks
+    Mutant("rows of the next rank", SHARD, "slice(out, whole, 0, rank * size, size)", "slice(out, whole, 0, (rank + 1) % parts.ranks * size, size)"),
+    Mutant("the first rank's columns for all", SHARD, "slice(out, whole, 1, rank * type.size(1), type.size(1))", "slice(out, whole, 1, 0, type.size(1))"),
+    Mutant("positions added by every rank", SHARD, "select_less(out, first, a.fill(1, type), positions, none)", "select_less(out, first, a.fill(1e9, type), positions, none)"),
+    Mutant("ids of the ranks before read a rank's first row", SHARD, "select_less(out, local, a.fill(0, type), a.fill(last, type), local)", "select_less(out, local, a.fill(0, type), a.fill(0, type), local)"),
+    Mutant("every rank's ids begin at 0", SHARD, "return {a.fill(static_cast<double>(parts.first(rank)), type)};", "return {a.fill(static_cast<double>(parts.first(0)), type)};"),
+    Mutant("nothing banned", SHARD, "rows(kLowest, size - held)", "rows(0, size - held)", "ranks"),
+    Mutant("a rank's ids not shifted by its first", COLUMNS, "named.push_back(found[i] + static_cast<int32_t>(parts_.first(rank)));", "named.push_back(found[i]);"),
+    Mutant("the largest of ranks' sums for the sum of all", COLUMNS, "parts.size() == 1 ? most", "!parts.empty() ? most"),
+    Mutant("a sum without the last rank", EMIT, "rank < node.attrs.dims[0]; ++rank", "rank + 1 < node.attrs.dims[0]; ++rank"),
     # --- the emitters
     Mutant("a wrong alias index", EMIT, "alias.add_output_shape_index(static_cast<int64_t>(i));", "alias.add_output_shape_index(static_cast<int64_t>(i ^ 1));"),
     Mutant("swapped branches of a mask", EMIT, "{less.id(), in(node, 2), in(node, 3)}", "{less.id(), in(node, 3), in(node, 2)}"),

@@ -1,22 +1,23 @@
 #!/usr/bin/env bash
 # Does neuroglot work on this Inf2, Trn1 or Trn2 instance? Asks the driver and the compiler, compiles
-# the smallest modules of a model, runs them, compares them with the CPU, times them, and writes one
-# report. Every step runs, whatever became of those before it; exit code 1 if one failed.
+# the smallest modules of a model, runs them, compares them with the CPU, times them, does so with two
+# ranks where two cores are visible, and writes one report. Every step runs, whatever became of those
+# before it; exit code 1 if one failed.
 #   scripts/neuron-first-light.sh MODEL_DIR [OUT]     OUT: folder for bundles and report.md (first-light)
 # By the environment: TARGET (inf2, trn1, trn2; else what the instance is), NEURONX_CC (a path),
-# DEVICE (neuron; emulated rehearses with the stand-ins), DTYPE (bf16), FROM and TO (languages),
-# REPEAT (5 measured runs), NEUROGLOT (the program).
+# DEVICE (neuron; emulated rehearses with the stand-ins, and two ranks with EMULATED_NRT_CORES=2),
+# DTYPE (bf16), FROM and TO (languages), REPEAT (5 measured runs), NEUROGLOT (the program).
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-usage() { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 1; }
+usage() { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 1; }
 [ $# -ge 1 ] && [ $# -le 2 ] && [ -d "$1" ] || usage
 model=$1 out=${2:-first-light}
 neuroglot=${NEUROGLOT:-build/release/neuroglot} compiler=${NEURONX_CC:-neuronx-cc}
 device=${DEVICE:-neuron} dtype=${DTYPE:-bf16} from=${FROM:-eng_Latn} to=${TO:-fra_Latn}
 mkdir -p "$out" || exit 1
 report=$out/report.md
-failed=0
+failed=0 steps=0
 
 # The target that this instance's name means; empty: unknown.
 instance() { cat /sys/devices/virtual/dmi/id/product_name 2>/dev/null; }
@@ -31,6 +32,7 @@ fi
 step() {
   local number=$1 title=$2 start=$SECONDS status
   shift 2
+  steps=$((steps + 1))
   printf '== %s. %s\n' "$number" "$title"
   "$@" >"$out/step-$number.log" 2>&1
   status=$?
@@ -79,9 +81,9 @@ operators() {
   [ -z "$missing" ] || { echo "list-operators has none of:$missing"; return 1; }
 }
 
-compile_smallest() {
-  "$neuroglot" compile "$model" -o "$out/bundle" --force --target "$target" --dtype "$dtype" \
-    --neuronx-cc "$compiler" --batch 1 --source-lengths 32 --target-length 256 --with-logits
+compile_smallest() { # BUNDLE [OPTION...]
+  "$neuroglot" compile "$model" -o "$1" --force --target "$target" --dtype "$dtype" \
+    --neuronx-cc "$compiler" --batch 1 --source-lengths 32 --target-length 256 --with-logits "${@:2}"
 }
 
 inspect_neffs() {
@@ -98,22 +100,43 @@ run_smallest() { translate "$device" "$out/bundle" >"$out/device.txt" && cat "$o
 compare() {
   "$neuroglot" compile "$model" -o "$out/cpu" --force --dtype "$dtype" --quiet &&
     translate cpu "$out/cpu" >"$out/cpu.txt" || return
-  diff "$out/cpu.txt" "$out/device.txt" && echo "the same as the CPU's"
+  same_as_cpu "$out/device.txt"
 }
+
+same_as_cpu() { diff "$out/cpu.txt" "$1" && echo "the same as the CPU's"; }
 
 measure() {
   translate "$device" "$out/bundle" --warmup 1 --repeat "${REPEAT:-5}" --stats "$out/stats.json" >/dev/null &&
     cat "$out/stats.json"
 }
 
+visible_cores() {
+  if [ "$device" = emulated ]; then echo "${EMULATED_NRT_CORES:-1}"; return; fi
+  "$neuroglot" devices | sed -n 's/^neuron .* \([0-9]*\) cores visible.*/\1/p'
+}
+
+two_ranks() {
+  echo 'assumed of nrt_load_collectives: ranks are numbered from 0 among the cores of one replica;'
+  echo 'NEURON_RT_ROOT_COMM_ID is 127.0.0.1:port'
+  compile_smallest "$out/ranks" --tp 2 && translate "$device" "$out/ranks" >"$out/ranks.txt" &&
+    cat "$out/ranks.txt" && "$neuroglot" verify "$out/ranks" --device "$device" --sentences 1 &&
+    same_as_cpu "$out/ranks.txt"
+}
+
 printf '# neuroglot on %s\n\n%s, target %s, device %s, %s\n' "$(instance)" "$(date -u +%F)" \
   "$target" "$device" "$dtype" >"$report"
 step 1 versions versions
 step 2 operators operators
-step 3 'compile the smallest modules' compile_smallest
+step 3 'compile the smallest modules' compile_smallest "$out/bundle"
 step 4 'what the NEFFs say' inspect_neffs
 step 5 'load and run' run_smallest
 step 6 'compare with the CPU' compare
 step 7 time measure
-printf '\nreport: %s, %d of 7 steps failed\n' "$report" "$failed"
+cores=$(visible_cores)
+if [ "${cores:-0}" -ge 2 ]; then
+  step 8 'two ranks' two_ranks
+else
+  printf 'no two ranks: %s cores visible\n' "${cores:-unknown}" | tee -a "$report"
+fi
+printf '\nreport: %s, %d of %d steps failed\n' "$report" "$failed" "$steps"
 [ "$failed" -eq 0 ]

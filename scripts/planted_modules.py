@@ -101,6 +101,76 @@ def worst_for_best(module):
     return changed
 
 
+# --- faults of modules that ranks run together ---
+
+
+def bypass(body, instruction, operand):
+    """Whoever reads `instruction` reads `operand`, an id, instead."""
+    for reader in body.instructions:
+        reader.operand_ids[:] = [operand if one == instruction.id else one for one in reader.operand_ids]
+
+
+def readers(body, name):
+    """Instructions that read the parameter whose name ends so, reshaped and broadcast; none if there is no such."""
+    names = list(body.program_shape.parameter_names)
+    numbers = {number for number, one in enumerate(names) if one.endswith(name)}
+    reached = {i.id for i in body.instructions if i.opcode == b"parameter" and i.parameter_number in numbers}
+    for shape in (i for i in body.instructions if i.opcode in (b"reshape", b"broadcast")):
+        if reached & set(shape.operand_ids):
+            reached.add(shape.id)
+    return [i for i in body.instructions if i.id not in reached and reached & set(i.operand_ids)]
+
+
+def part_for_sum(module, which):
+    """The own part of a rank is taken for the sum of all in one of the all-reduces."""
+    body = entry(module)
+    sums = [i for i in body.instructions if i.opcode == b"all-reduce"]
+    bypass(body, sums[which], sums[which].operand_ids[0])
+    return True
+
+
+def nothing_banned(module):
+    """Rows of a rank that are no ids have the score 0."""
+    body, changed = entry(module), False
+    for add in readers(body, b".banned"):
+        bypass(body, add, add.operand_ids[0])
+        changed = True
+    return changed
+
+
+def chosen_by_rank(body):
+    """(select of positions, that of ids) where a rank reads its part of the embedding."""
+    of_first = {i.opcode: i.id for i in readers(body, b".first")}
+    reader = lambda opcode, of: next(i for i in body.instructions if i.opcode == opcode and i.operand_ids[:1] == [of])
+    below_own = reader(b"compare", of_first[b"subtract"])
+    return reader(b"select", of_first[b"compare"]), reader(b"select", below_own.id)
+
+
+def position_of_every_rank(module):
+    """Each rank adds the position, not the first alone."""
+    body = entry(module)
+    positions, _ = chosen_by_rank(body)
+    bypass(body, positions, positions.operand_ids[1])
+    return True
+
+
+def lower_ids_kept(module):
+    """Ids of the ranks before read a rank's first row, not its last, which is zeros."""
+    body = entry(module)
+    _, ids = chosen_by_rank(body)
+    bypass(body, ids, ids.operand_ids[2])
+    return True
+
+
+def row_before_the_zeros(module):
+    """Ids of other ranks read the row before the last: an id's where a rank has as many as it may."""
+    body = entry(module)
+    by_id = {i.id: i for i in body.instructions}
+    _, ids = chosen_by_rank(body)
+    by_id[by_id[ids.operand_ids[1]].operand_ids[0]].literal.s32s[0] -= 1
+    return True
+
+
 FAULTS = {  # of bundles with histories
     "a mask one too long": mask_one_too_long,
     "a mask of the history one too long": history_mask_only,
@@ -110,6 +180,19 @@ FAULTS = {  # of bundles with histories
     "the worst for the best": worst_for_best,
 }
 REORDER_FAULTS = {"parents ignored": parents_ignored}
+RANK_FAULTS = {
+    "a part for the embedding's sum": lambda module: part_for_sum(module, 0),
+    "a part for the last sum": lambda module: part_for_sum(module, -1),
+    "nothing banned": nothing_banned,
+    "a position of every rank": position_of_every_rank,
+    "ids of the ranks before kept": lower_ids_kept,
+    "the row before the zeros": row_before_the_zeros,
+}
+GROUPS = (  # (caches, ranks, faults)
+    ("history", 1, FAULTS),
+    ("reorder", 1, REORDER_FAULTS),
+    ("history", 2, RANK_FAULTS),
+)
 
 
 def plant(fault, bundle, place):

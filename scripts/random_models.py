@@ -61,10 +61,10 @@ def integer(rng, low, high):
     return int(rng.integers(low, high + 1))
 
 
-def make_model(rng, directory):
-    """Draws a configuration and weights and writes them to `directory`."""
+def make_model(rng, directory, ranks=1):
+    """Draws a configuration, which so many ranks can share, and weights and writes them to `directory`."""
     directory.mkdir(parents=True)
-    config = random_config(rng)
+    config = shared_by(ranks, random_config(rng))
     defaults = random_defaults(rng, config)
     file_format = pick(rng, ("safetensors", "bin"))
     all_names = file_format == "bin" and chance(rng, 0.7)
@@ -114,6 +114,25 @@ def random_config(rng):
         "is_encoder_decoder": True,
         "use_cache": True,
         "tie_word_embeddings": True,
+    }
+
+
+def shared_by(ranks, config):
+    """`config` with the heads and feed-forward columns of both stacks raised to the next that `ranks` divides;
+    the encoder's heads keep their size. Nothing is drawn: what follows is drawn as without ranks."""
+    if ranks == 1:
+        return config
+    up = lambda size: -(-size // ranks) * ranks
+    heads = up(config["encoder_attention_heads"])
+    d_model = config["d_model"] // config["encoder_attention_heads"] * heads
+    least = config["decoder_attention_heads"]
+    fitting = (h for h in range(up(least), d_model + 1, ranks) if d_model % h == 0 and d_model // h <= 128)
+    return config | {
+        "d_model": d_model,
+        "encoder_attention_heads": heads,
+        "decoder_attention_heads": next(fitting),
+        "encoder_ffn_dim": up(config["encoder_ffn_dim"]),
+        "decoder_ffn_dim": up(config["decoder_ffn_dim"]),
     }
 
 

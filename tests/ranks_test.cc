@@ -60,6 +60,7 @@ TEST(Ranks, ThatCannotShareAModelAreRefusedWithBothNumbers) {
     });
   };
   EXPECT_THAT(refused(3, "relu"), HasSubstr("--tp 3: does not divide the 4 attention heads"));
+  EXPECT_THAT(refused(64, "relu"), HasSubstr("--tp 64: does not divide the 4 attention heads"));
   EXPECT_THAT(refused(65, "relu"), HasSubstr("--tp 65: from 1 to 64"));
   EXPECT_THAT(refused(2, "gelu"), HasSubstr("would be cut (there is no opcode erf"));
 }

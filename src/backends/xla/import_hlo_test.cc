@@ -53,6 +53,8 @@ TEST(ImportHlo, GivesSumsOfRanksBack) {
     EXPECT_EQ(ranks_of(graph), 2);
     EXPECT_EQ(emit_hlo(graph, dialect), bytes);
     EXPECT_EQ(read_interface(bytes, "a.pb").ranks, 2);
+    EXPECT_THAT(refusal([&] { check_ranks(read_interface(bytes, "a.pb"), 1); }),
+                HasSubstr("module decode is for 2 ranks, not 1"));
   }
 }
 
