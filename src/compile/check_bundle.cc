@@ -48,11 +48,11 @@ Graph checked_graph(const Bundle& bundle, std::string_view phase, const std::str
 
 // The bundle's weights as a graph wants them.
 void check_weight_types(const Bundle& bundle, const Graph& graph, const std::string& what) {
+  const int64_t ranks = ranks_of(graph);
   for (const Node& node : graph.nodes()) {
     if (node.op != Op::weight) continue;
-    const int64_t ranks = ranks_of(graph);
     for (int64_t rank = 0; rank < ranks; ++rank) {
-      const std::string name = ranks == 1 ? node.attrs.name : rank_name(node.attrs.name, rank);
+      const std::string name = rank_name(node.attrs.name, rank, ranks);
       const Type& stored = bundle.weight(name).type;
       check(stored == node.types[0], "{}: needs '{}' as {}, the bundle has {}", what, shown(name),
             to_string(node.types[0]), to_string(stored));

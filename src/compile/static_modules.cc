@@ -26,6 +26,22 @@ int64_t width_of(const Model& model) {
   return graph.type(*graph.find_output("hidden")).size(1);
 }
 
+Graph whole_phase(const Model& model, const PlannedModule& module, const StaticOptions& options) {
+  const StaticSizes shared = static_sizes(model, options);
+  Sizes sizes = {};
+  sizes.tokens = sizes.rows = module.sentences * module.rows;
+  sizes.context = shared.target;
+  sizes.cache = shared.cache_rows();
+  sizes.memory = shared.slots * shared.source;
+  sizes.candidates = shared.candidates;
+  const bool whole_rows = module.phase == "decode" && !options.device_candidates;
+  return model.build(whole_rows ? "logits" : module.phase, sizes);
+}
+
+Graph part_of(const Graph& whole, const StaticOptions& options) {
+  return options.ranks == 1 ? whole : shard(whole, options.ranks);
+}
+
 }  // namespace
 
 StaticOptions checked(StaticOptions options) {
@@ -77,25 +93,8 @@ std::vector<PlannedModule> plan_modules(const StaticOptions& options) {
   return modules;
 }
 
-namespace {
-
-Graph whole_phase(const Model& model, const PlannedModule& module, const StaticOptions& options) {
-  const StaticSizes shared = static_sizes(model, options);
-  Sizes sizes = {};
-  sizes.tokens = sizes.rows = module.sentences * module.rows;
-  sizes.context = shared.target;
-  sizes.cache = shared.cache_rows();
-  sizes.memory = shared.slots * shared.source;
-  sizes.candidates = shared.candidates;
-  const bool whole_rows = module.phase == "decode" && !options.device_candidates;
-  return model.build(whole_rows ? "logits" : module.phase, sizes);
-}
-
-}  // namespace
-
 Graph phase_of(const Model& model, const PlannedModule& module, const StaticOptions& options) {
-  const Graph whole = whole_phase(model, module, options);
-  return options.ranks == 1 ? whole : shard(whole, options.ranks);
+  return part_of(whole_phase(model, module, options), options);
 }
 
 LoweringOptions lowering_of(const Model& model, const PlannedModule& module,
@@ -111,10 +110,10 @@ LoweringOptions lowering_of(const Model& model, const PlannedModule& module,
 }
 
 Split lower_module(const Model& model, const PlannedModule& module, const StaticOptions& options) {
-  Split split = lower(phase_of(model, module, options), lowering_of(model, module, options));
+  const Graph whole = whole_phase(model, module, options);
+  Split split = lower(part_of(whole, options), lowering_of(model, module, options));
   if (options.ranks > 1) {
-    split.prepare = prepare_of_ranks(split.prepare, whole_phase(model, module, options),
-                                     {model.vocabulary, options.ranks});
+    split.prepare = prepare_of_ranks(split.prepare, whole, {model.vocabulary, options.ranks});
   }
   split.phase.name = module.name;
   return split;

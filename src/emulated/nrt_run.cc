@@ -129,10 +129,9 @@ nrt::Status run(const std::vector<Bound>& ranks) {
         return nrt::kOutOfBounds;
       }
     }
+    if (!parts.empty()) parts = {sum_of_ranks(parts)};
     for (Walk& walk : walks) {
-      if (!parts.empty()) walk.values[at] = {sum_of_ranks(parts)};
-    }
-    for (Walk& walk : walks) {
+      if (!parts.empty()) walk.values[at] = parts;
       for (const Value& value : node.inputs) {
         if (last[value.node] == at) walk.values[value.node].clear();
       }

@@ -143,10 +143,9 @@ class Walk {
 };
 
 std::vector<Tensor> Walk::computed(const Node& node, int64_t rank) const {
-  const std::string& name = node.attrs.name;
   if (node.op == Op::all_reduce) return {sum_of_ranks(of_all(node.inputs[0]))};
   if (node.op == Op::weight) {
-    return {load_weight(node, bindings_, ranks() == 1 ? name : rank_name(name, rank))};
+    return {load_weight(node, bindings_, rank_name(node.attrs.name, rank, ranks()))};
   }
   const Values& values = results_[static_cast<size_t>(rank)];
   std::vector<Tensor> inputs;
@@ -169,7 +168,8 @@ std::map<std::string, Tensor> Walk::run() {
     const Node& node = graph_.nodes()[at];
     if (!live[at] || node.op == Op::input) continue;
     for (int64_t rank = 0; rank < ranks(); ++rank) {
-      results_[size_t(rank)][at] = computed(node, rank);
+      const bool known = node.op == Op::all_reduce && rank > 0;
+      results_[size_t(rank)][at] = known ? results_[0][at] : computed(node, rank);
     }
     for (Values& values : results_) {
       for (const Value& value : node.inputs) {

@@ -73,11 +73,11 @@ bool is_legal(const Graph& graph, const Node& node) {
 
 std::vector<Value> in_primitives(Graph& out, const Node& node, const StaticShape& shape) {
   const Arithmetic a{out};
-  if (is_wide(out, node)) {
+  if (is_legal(out, node)) return {};
+  if (node.op == Op::top_k) {
     const Best best = best_of_rows(a, node.inputs[0], node.types[0].size(1));
     return {best.scores, best.ids};
   }
-  if (is_legal(out, node)) return {};
   if (node.op == Op::embed) return {embedded(a, node)};
   if (node.op == Op::linear) return {linear_exactly(a, node)};
   if (node.op == Op::project_top_k) return project(a, node);

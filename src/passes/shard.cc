@@ -28,10 +28,6 @@ class Sharder {
   std::vector<Value> run(Graph& out, const Node& node);
 
  private:
-  int64_t part(int64_t size, std::string_view what) const {
-    check(size % ranks_ == 0, "--tp {}: does not divide the {} {}", ranks_, size, what);
-    return size / ranks_;
-  }
   VocabularyParts parts(int64_t vocabulary) const { return {vocabulary, ranks_}; }
   static Value leaf(Graph& out, Value whole, std::string_view cut, Type type) {
     return weight(out, out[whole].attrs.name + std::string(cut), std::move(type));
@@ -79,7 +75,9 @@ Value Sharder::own_columns(Graph& out, const Node& node) const {
   const Value matrix = node.inputs[1];
   if (node.inputs.size() == 2) return projected(out, node.inputs[0], matrix);
   const Type& type = out.type(matrix);
-  const int64_t rows = part(type.size(0), "rows of '" + out[matrix].attrs.name + "'");
+  const int64_t rows = type.size(0) / ranks_;
+  check(rows * ranks_ == type.size(0), "--tp {}: does not divide the {} rows of '{}'", ranks_,
+        type.size(0), out[matrix].attrs.name);
   return linear(out,
                 {node.inputs[0],
                  leaf(out, matrix, kRows, {type.dtype, {rows, type.shape[1]}}),
@@ -117,7 +115,7 @@ std::vector<Value> Sharder::run(Graph& out, const Node& node) {
   }
   if (!any) return {};
   if (node.op == Op::log_sum_exp) return {log_sum_exp(out, node.inputs[0])};
-  if (node.op == Op::attend) own.attrs.heads = part(node.attrs.heads, "attention heads");
+  if (node.op == Op::attend) own.attrs.heads /= ranks_;  // divides
   NG_CHECK(node.op == Op::attend || node.op == Op::write_rows || node.op == Op::activate,
            "{} of a rank's columns", row(node.op).name);
   return {dealt(add_inferred(out, std::move(own)))};
@@ -179,7 +177,7 @@ Graph prepare_of_ranks(const Graph& prepare, const Graph& phase, const Vocabular
     });
     for (size_t i = 0; i < own.outputs.size(); ++i) {
       if (!differs[prepare.outputs[i].value.node]) continue;
-      own.outputs[i].name = rank_name(own.outputs[i].name, rank);
+      own.outputs[i].name = rank_name(own.outputs[i].name, rank, parts.ranks);
     }
     merge_prepare(all, own);
   }

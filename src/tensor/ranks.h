@@ -11,9 +11,10 @@ namespace ng {
 
 inline constexpr int64_t kMostRanks = 64;
 
-// What a tensor that each rank has a part of is called; one that all share has the name itself.
-inline std::string rank_name(const std::string& name, int64_t rank) {
-  return name + ".r" + std::to_string(rank);
+// What a tensor that each of several ranks has a part of is called; one that all share has the name
+// itself, and so has every tensor of one rank.
+inline std::string rank_name(const std::string& name, int64_t rank, int64_t ranks) {
+  return ranks == 1 ? name : name + ".r" + std::to_string(rank);
 }
 inline std::string shared_name(const std::string& own) { return own.substr(0, own.rfind(".r")); }
 

@@ -155,7 +155,7 @@ class OpenedNeuron : public Device {
   std::unique_ptr<Executable> load(std::string_view artifact,
                                    const WeightSource& weights) override {
     const ModuleInterface interface = read_interface(artifact, "artifact");
-    check_ranks(interface, static_cast<size_t>(ranks_));
+    check_ranks(interface, ranks_);
     const std::span<const std::byte> neff = programs_(interface.name);
     const std::string what = interface.name + ".neff";
     NeuronStack stack;
@@ -257,7 +257,8 @@ class RanksDevice : public Device {
                                    const WeightSource& weights) override {
     std::vector<std::unique_ptr<Executable>> loaded(ranks_.size());
     at_once(threads_, [&](size_t rank) {
-      loaded[rank] = ranks_[rank]->load(artifact, weights_of(weights, rank, ranks_.size()));
+      loaded[rank] =
+          ranks_[rank]->load(artifact, weights_of(weights, int64_t(rank), std::ssize(ranks_)));
     });
     return std::make_unique<RanksExecutable>(std::move(loaded), threads_);
   }

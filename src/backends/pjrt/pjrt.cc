@@ -150,7 +150,7 @@ class OpenedPjrt : public PjrtDevice {
   std::unique_ptr<Executable> load(std::string_view artifact,
                                    const WeightSource& weights) override {
     ModuleInterface interface = read_interface(artifact, "artifact");
-    check_ranks(interface, residents_.size());
+    check_ranks(interface, ranks());
     Compiled compiled = compile(artifact);
     check_compiled(compiled, interface);
     std::vector<Bound> bound;
@@ -158,7 +158,7 @@ class OpenedPjrt : public PjrtDevice {
       const auto upload = [&](const Tensor& tensor, const auto&) {
         return client_.upload(tensor.type, tensor.data.data(), rank);
       };
-      const WeightSource own = weights_of(weights, rank, residents_.size());
+      const WeightSource own = weights_of(weights, int64_t(rank), ranks());
       bound.push_back(residents_[rank].bind(interface, own, upload));
     }
     return std::make_unique<PjrtExecutable>(client_, std::move(compiled), std::move(interface),

@@ -120,11 +120,7 @@ int Importer::read_simple(int number, Op op) {
     check(dims.size() == 1, "{} dimensions instead of 1", dims.size());
     node.attrs.axis = dims[0];
   }
-  if (op == Op::all_reduce) {
-    check(instruction.replica_groups_size() == 1, "{} groups of replicas instead of 1",
-          instruction.replica_groups_size());
-    node.attrs.dims = {instruction.replica_groups(0).replica_ids_size()};
-  }
+  if (op == Op::all_reduce) node.attrs.dims = {interface_.ranks};
   if (op == Op::slice) read_slice(instruction, graph_.type(operand(instruction, 0)), node.attrs);
   define(instruction, add(instruction, std::move(node)));
   return 1;

@@ -185,9 +185,9 @@ CallerPorts caller_ports(const ModuleInterface& interface, const std::vector<boo
   return ports;
 }
 
-void check_ranks(const ModuleInterface& interface, size_t ranks) {
-  check(interface.ranks == static_cast<int64_t>(ranks), "module {} is for {} ranks, not {}",
-        shown(interface.name), interface.ranks, ranks);
+void check_ranks(const ModuleInterface& interface, int64_t ranks) {
+  check(interface.ranks == ranks, "module {} is for {} ranks, not {}", shown(interface.name),
+        interface.ranks, ranks);
 }
 
 std::vector<Port> of_ranks(std::vector<Port> ports, int64_t ranks) {

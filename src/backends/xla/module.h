@@ -34,7 +34,7 @@ struct CallerPorts {
   std::vector<size_t> output_numbers;
 };
 CallerPorts caller_ports(const ModuleInterface& interface, const std::vector<bool>& held);
-void check_ranks(const ModuleInterface& interface, size_t ranks);  // it is for as many: else User
+void check_ranks(const ModuleInterface& interface, int64_t ranks);  // it is for as many: else User
 // The same of all ranks, one after the other along the first axis.
 std::vector<Port> of_ranks(std::vector<Port> ports, int64_t ranks);
 // Exact types in this order: else User.

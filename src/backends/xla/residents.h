@@ -13,11 +13,8 @@
 namespace ng {
 
 // What rank `rank` of `ranks` needs.
-inline WeightSource weights_of(const WeightSource& all, size_t rank, size_t ranks) {
-  if (ranks == 1) return all;
-  return [all, rank](const std::string& name) {
-    return all(rank_name(name, static_cast<int64_t>(rank)));
-  };
+inline WeightSource weights_of(const WeightSource& all, int64_t rank, int64_t ranks) {
+  return [all, rank, ranks](const std::string& name) { return all(rank_name(name, rank, ranks)); };
 }
 
 // Shared by all modules of a device. What a Handle is, is the device's matter.
