@@ -8,7 +8,8 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from command_line import DEMO, LANGUAGES, ROOT, run
+from command_line import DEMO, LANGUAGES, ROOT
+from own_home import OwnHome
 
 COMPILER = ROOT / "build/release/emulated-neuronx-cc"
 SIZES = ("--batch", "1,2", "--source-lengths", "16,32", "--target-length", "32", "--quiet")
@@ -16,24 +17,14 @@ SMALL = ("--batch", "1", "--source-lengths", "16", "--target-length", "32", "--q
 MODULES = ("encode-b1-s16-t32", "prefill-b1-s16-t32", "decode-b1-s16-t32")
 
 
-class Neuron(unittest.TestCase):
+class Neuron(OwnHome):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.own = Path(cls.folder.name)
-        cls.env = {"NEUROGLOT_HOME": str(cls.own / "home"), "NEUROGLOT_LIBNRT": "/none/libnrt.so.1"}
+        super().setUpClass()
         cls.bundle = cls.own / "bundle"
         code, _, error = cls.run_here("compile", DEMO, "-o", cls.bundle, "--target", "inf2", "--jobs", "2",
                                       "--neuronx-cc", COMPILER, *SIZES)
         assert code == 0, error
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.cleanup()
-
-    @classmethod
-    def run_here(cls, *arguments, stdin=b"", **env):
-        return run(*arguments, stdin=stdin, env={**cls.env, **env})
 
     def refused(self, code, *arguments, **env):
         found, _, error = self.run_here(*arguments, stdin=b"I like tea.\n", **env)

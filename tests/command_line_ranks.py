@@ -1,34 +1,25 @@
 """Is a model compiled in parts for several devices, and do these, as stand-ins, say what one says? (After a
 release build.)"""
 import json
-import tempfile
 import unittest
-from pathlib import Path
 
-from command_line import DEMO, LANGUAGES, ROOT, run
+from command_line import DEMO, LANGUAGES, ROOT
+from own_home import OwnHome
 
 COMPILER = ROOT / "build/release/emulated-neuronx-cc"
 SIZES = ("--batch", "1", "--source-lengths", "16", "--target-length", "200", "--quiet", "--neuronx-cc", COMPILER)
 TEXT = b"I like tea.\nWhere is Tom?\nThe house is very old.\n"
 
 
-class Ranks(unittest.TestCase):
+class Ranks(OwnHome):
+    STDIN = TEXT
+
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.own = Path(cls.folder.name)
-        cls.env = {"NEUROGLOT_HOME": str(cls.own / "home"), "NEUROGLOT_LIBNRT": "/none/libnrt.so.1"}
+        super().setUpClass()
         cls.bundle = cls.own / "two"
         code, _, error = cls.compiled(cls.bundle, "--tp", "2", "--target", "cpu")
         assert code == 0, error
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.cleanup()
-
-    @classmethod
-    def run_here(cls, *arguments, **env):
-        return run(*arguments, stdin=TEXT, env={**cls.env, **env})
 
     @classmethod
     def compiled(cls, out, *options):

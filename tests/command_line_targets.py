@@ -5,12 +5,11 @@ import random
 import shutil
 import struct
 import subprocess
-import tempfile
 import time
 import unittest
-from pathlib import Path
 
-from command_line import DEMO, LANGUAGES, NEUROGLOT, ROOT, run
+from command_line import DEMO, LANGUAGES, NEUROGLOT, ROOT
+from own_home import OwnHome
 
 COMPILER = ROOT / "build/release/emulated-neuronx-cc"
 SIZES = ("--batch", "1,2", "--source-lengths", "16", "--target-length", "200", "--quiet", "--neuronx-cc", COMPILER)
@@ -37,21 +36,13 @@ def fine_tune(folder):
     return folder
 
 
-class Targets(unittest.TestCase):
+class Targets(OwnHome):
+    STDIN = TEXT
+
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.own = Path(cls.folder.name)
-        cls.env = {"NEUROGLOT_HOME": str(cls.own / "home"), "NEUROGLOT_LIBNRT": "/none/libnrt.so.1"}
+        super().setUpClass()
         cls.bundle = cls.compiled("all", *TARGETS)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.cleanup()
-
-    @classmethod
-    def run_here(cls, *arguments):
-        return run(*arguments, stdin=TEXT, env=cls.env)
 
     @classmethod
     def compiled(cls, name, *targets, model=DEMO):
@@ -129,9 +120,8 @@ class OneBundle(Targets):
             code, _, error = self.run_here("compile", model, "-o", self.own / name, *words, *ops, *SIZES)
             self.assertEqual(code, 0, error)
         expected = self.run_here("translate", DEMO, *LANGUAGES, "--quiet")[1]
-        two = self.env | {"EMULATED_NRT_CORES": "2"}  # replicas: states on the CPU are of each
-        code, found, error = run("translate", self.own / "cut", "--device", "emulated", *LANGUAGES, "--batch", "1",
-                                 stdin=TEXT, env=two)
+        code, found, error = self.run_here(  # replicas: states on the CPU are of each
+            "translate", self.own / "cut", "--device", "emulated", *LANGUAGES, "--batch", "1", EMULATED_NRT_CORES="2")
         self.assertEqual((code, found), (0, expected), error)
         for device in (("--device", "emulated"), ("--target", "cpu")):
             code, out, error = self.run_here("verify", self.own / "cut", *device, "--reference", DEMO, "--quiet")
