@@ -138,11 +138,17 @@ speed() {  # float32 of 600M beside torch
   return $status
 }
 
-# The parts of `make check` with their full counts, and what takes longer.
+# The parts of `make check` with their full counts, the modules first, and what takes longer.
 run_full() {
   part "build release" build release
   run_analysers
   part "packages from PyPI" scripts/venv.sh check || return
+  part "HLO" python check scripts/check_hlo.py --count 300 --plant
+  plugins
+  part "modules" python check scripts/check_modules.py --cases 200 --demo 1000 --plant
+  part "dialects" python check scripts/check_dialects.py --cases 200 --plant
+  part "mutants" python check scripts/check_mutants.py
+  part "emission, 3.3B" python check scripts/check_emission.py
   part "tokens, 2000 cases" python check scripts/check_tokens.py --cases 2000
   part "tokens, self-test" python check scripts/check_tokens.py --self-test --cases 250
   part "demo model, 1000 sentences" python check scripts/check_demo.py --sentences 1000
@@ -157,12 +163,6 @@ run_full() {
   part "make-checkpoint" python check scripts/check_checkpoint.py
   part "make-checkpoint, 600M" python check scripts/check_checkpoint.py --dtype f16 \
     --shape nllb-200-distilled-600M
-  part "HLO" python check scripts/check_hlo.py --count 300 --plant
-  plugins
-  part "modules" python check scripts/check_modules.py --cases 200 --demo 1000 --plant
-  part "dialects" python check scripts/check_dialects.py --cases 200 --plant
-  part "mutants" python check scripts/check_mutants.py
-  part "emission, 3.3B" python check scripts/check_emission.py
 }
 
 # A log's lines of versions and seeds, which come first, and its last 11, without counts of progress.
