@@ -1,7 +1,6 @@
 """Is a checkpoint compiled for AWS Neuron, run by the stand-in, and is what fails said to? (After a
 release build.)"""
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -156,32 +155,6 @@ class Long(Neuron):
         self.assertIn("compile it with --target cpu besides", error)
         self.assertIn("cut, cpu or error", self.refused(1, "translate", self.bundle, "--device", "emulated", *LANGUAGES,
                                                         "--long", "yes"))
-
-
-class FirstLight(Neuron):
-    SCRIPT = ROOT / "scripts/neuron-first-light.sh"
-
-    def first_light(self, *arguments, **env):
-        env = {**os.environ, **self.env, "TARGET": "inf2", "DEVICE": "emulated", "DTYPE": "f32", "REPEAT": "1",
-               "NEURONX_CC": str(COMPILER), **env}
-        return subprocess.run([self.SCRIPT, *map(str, arguments)], env=env, capture_output=True, text=True)
-
-    def test_every_step_works_with_the_stand_ins_and_is_in_the_report(self):
-        out = self.own / "first-light"
-        done = self.first_light(DEMO, out, EMULATED_NRT_CORES="2")
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        report = (out / "report.md").read_text()
-        self.assertEqual(report.count(": works, "), 8, report)
-        self.assertEqual(report.count("the same as the CPU's"), 2, report)
-
-    def test_a_step_that_fails_is_told_and_the_others_run(self):
-        out = self.own / "no-compiler"
-        done = self.first_light(DEMO, out, NEURONX_CC="/none/neuronx-cc")
-        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
-        report = (out / "report.md").read_text()
-        self.assertEqual(report.count("\n## "), 7)
-        self.assertIn("compile the smallest modules: FAILED (1)", report)
-        self.assertEqual(self.first_light("/none").returncode, 1)
 
 
 class NeffInfo(Neuron):
