@@ -51,17 +51,13 @@ bool lies_in(std::string_view name, std::string_view folder, std::string_view en
   return name[0] != '.' && name.find_first_not_of(letters) == std::string_view::npos;
 }
 
-// A name in the files table leads to a file of the bundle and nowhere else.
+// A name in the tables of files and of modules leads to a file of the bundle and nowhere else.
 void check_file_name(const std::string& name, std::string_view what) {
   constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789-.";
   const bool good = lies_in(name, "graphs/", ".txt", kLetters) ||
                     lies_in(name, "hlo/", ".pb", kLetters) ||
                     lies_in(name, "neff/", ".neff", kLetters) || name == kTokenizerName;
   check(good, "{}: '{}' is no name of a file in a bundle", what, shown(name));
-}
-
-std::string_view text_of(const MappedFile& file) {
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
 
 std::shared_ptr<const MappedFile> open_sized(const Path& path, uint64_t bytes) {
@@ -149,35 +145,34 @@ void Bundle::read_facts() {
 
 // "modules" and their "sizes" are there where a target is static; all of those share them.
 void Bundle::read_modules() {
-  constexpr int64_t kMost = int64_t{1} << 24;
   constexpr size_t kMostModules = 10'000;
   const std::string what = where(kManifestName);
   if (!manifest_.contains("modules")) return;
   const Json& sizes = object_at(manifest_, "sizes", what);
-  for (const auto& [key, field] : kStaticFields) {
-    sizes_.*field = number_at(sizes, key, kMost, what);
+  for (const auto& [key, field, most] : kStaticFields) {
+    sizes_.*field = number_at(sizes, key, most, what);
   }
   check(sizes_.slots > 0 && sizes_.beams > 0 && sizes_.source > 0 && sizes_.target > 0 &&
-            sizes_.slots <= kMost / sizes_.beams / sizes_.target &&
-            sizes_.vocabulary == facts_.vocabulary && sizes_.reorder <= 1 && sizes_.ranks > 0 &&
-            sizes_.ranks <= kMostRanks,
+            sizes_.vocabulary == facts_.vocabulary && sizes_.ranks > 0,
         "{}: its \"sizes\" do not fit each other", what);
   const Json& modules = manifest_.at("modules");
   check(modules.is_array() && modules.size() <= kMostModules,
         "{}: \"modules\" must be a list of at most {}", what, kMostModules);
   for (const Json& row : modules) {
     check(row.is_object(), "{}: a module is no object", what);
-    const std::string name = text_at(row, "name", what);
+    const std::string name = text_at(row, "name", what), phase = text_at(row, "phase", what);
     const std::string backend = json_string(row, "backend", "device", what);
+    const int64_t most_rows = phase == "encode" ? sizes_.source : StaticSizes::kMostBeams;
     Module module{name,
-                  text_at(row, "phase", what),
+                  phase,
                   number_at(row, "sentences", sizes_.slots, what),
-                  number_at(row, "rows", kMost, what),
+                  number_at(row, "rows", most_rows, what),
                   json_string(row, "part_of", name, what),
                   backend == "cpu"};
     check(module.cpu || backend == "device", "{}: there is no backend '{}'", what, shown(backend));
     check(module.sentences > 0 && module.rows > 0, "{}: module '{}' is empty", what,
           shown(module.name));
+    check_file_name(module.file(), what);
     modules_.push_back(std::move(module));
   }
 }
@@ -246,7 +241,8 @@ void Bundle::check_layout() const {
 std::string_view Bundle::file(const std::string& name) const {
   const auto found = files_.find(name);
   check(found != files_.end(), "{}: has no {}", path_.string(), shown(name));
-  return text_of(*found->second);
+  const auto bytes = found->second->bytes();
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 std::string Bundle::Module::file() const { return cpu ? graph_file(name) : module_file(name); }

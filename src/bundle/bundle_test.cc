@@ -218,6 +218,39 @@ TEST(Bundle, BelievesNothingInTheManifest) {
               HasSubstr("vocabulary"));
 }
 
+TEST(Bundle, BelievesNothingThatItsManifestSaysOfModules) {
+  const Small small;
+  const auto change = [&](const char* table, const char* key, const Json& value) {
+    return small.refused([&](Json& m) {
+      m["sizes"] = {{"slots", 1024},  {"beams", 64},      {"prefill_rows", 16}, {"source", 8192},
+                    {"target", 8192}, {"candidates", 82}, {"vocabulary", 9},    {"width", 65536},
+                    {"ranks", 64},    {"reorder", 1}};
+      m["module"] = {{"name", "x-b1"}, {"phase", "encode"}, {"sentences", 1024}, {"rows", 8192}};
+      m[table][key] = value;
+      m["modules"] = Json::array({m["module"]});
+    });
+  };
+  for (const char* name : {"../../evil", "/etc/passwd", "a/b", ".hidden", "x\ny", "X"}) {
+    EXPECT_THAT(change("module", "name", name), HasSubstr("is no name of a file"));
+  }
+  EXPECT_THAT(change("module", "backend", "../cpu"), HasSubstr("no backend"));
+  EXPECT_THAT(change("module", "sentences", 1025), HasSubstr("from 0 to 1024"));
+  EXPECT_THAT(change("module", "rows", 8193), HasSubstr("from 0 to 8192"));
+  EXPECT_THAT(change("module", "phase", "decode"), HasSubstr("from 0 to 64"));
+  EXPECT_THAT(change("module", "rows", 0), HasSubstr("is empty"));
+  for (const auto& [key, most] : {std::pair("slots", 1024),
+                                  {"beams", 64},
+                                  {"prefill_rows", 64},
+                                  {"source", 8192},
+                                  {"target", 8192},
+                                  {"width", 65536},
+                                  {"ranks", 64},
+                                  {"reorder", 1}}) {
+    EXPECT_THAT(change("sizes", key, most + 1), HasSubstr(fmt::format("from 0 to {}", most)));
+  }
+  EXPECT_THAT(change("sizes", "vocabulary", 8), HasSubstr("do not fit each other"));
+}
+
 TEST(Bundle, SurvivesDamagedManifests) {
   const Small small;
   expect_survives(small.read(kManifestName), 3000, [&](std::span<const std::byte> bytes) {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
+#include <tuple>
 
 #include "tensor/ranks.h"
 
@@ -10,6 +10,7 @@ namespace ng {
 
 // What the modules of a bundle for a static target share (docs/neuron.md).
 struct StaticSizes {
+  static constexpr int64_t kMostSlots = 1024, kMostBeams = 64, kMostTokens = 8192;
   int64_t slots = 0;                  // sentences in memory at once
   int64_t beams = 0;                  // rows of a sentence in a step that chooses
   int64_t prefill_rows = 0;           // rows of a sentence in a prefill
@@ -29,17 +30,18 @@ struct StaticSizes {
   int32_t sink() const { return static_cast<int32_t>(slots * beams * target); }
 };
 
-// How the manifest names them.
-inline constexpr std::pair<const char*, int64_t StaticSizes::*> kStaticFields[] = {
-    {"slots", &StaticSizes::slots},
-    {"beams", &StaticSizes::beams},
-    {"prefill_rows", &StaticSizes::prefill_rows},
-    {"source", &StaticSizes::source},
-    {"target", &StaticSizes::target},
-    {"candidates", &StaticSizes::candidates},
-    {"vocabulary", &StaticSizes::vocabulary},
-    {"width", &StaticSizes::width},
-    {"ranks", &StaticSizes::ranks},
-    {"reorder", &StaticSizes::reorder}};
+// How the manifest names them, and how large they may be: memory, and row numbers in s32, hold all
+// at their limits.
+inline constexpr std::tuple<const char*, int64_t StaticSizes::*, int64_t> kStaticFields[] = {
+    {"slots", &StaticSizes::slots, StaticSizes::kMostSlots},
+    {"beams", &StaticSizes::beams, StaticSizes::kMostBeams},
+    {"prefill_rows", &StaticSizes::prefill_rows, StaticSizes::kMostBeams},
+    {"source", &StaticSizes::source, StaticSizes::kMostTokens},
+    {"target", &StaticSizes::target, StaticSizes::kMostTokens},
+    {"candidates", &StaticSizes::candidates, 4'000'000},
+    {"vocabulary", &StaticSizes::vocabulary, 4'000'000},
+    {"width", &StaticSizes::width, 65'536},
+    {"ranks", &StaticSizes::ranks, kMostRanks},
+    {"reorder", &StaticSizes::reorder, 1}};
 
 }  // namespace ng

@@ -83,7 +83,7 @@ Lowered lower_all(const Model& model, const CompileOptions& options, const Stati
 
 void describe_modules(const StaticSizes& sizes, const std::vector<ModuleSegment>& modules,
                       const std::set<std::string>& cpu_ops, Json& manifest) {
-  for (const auto& [key, field] : kStaticFields) manifest["sizes"][key] = sizes.*field;
+  for (const auto& [key, field, most] : kStaticFields) manifest["sizes"][key] = sizes.*field;
   manifest["modules"] = Json::array();
   for (const ModuleSegment& module : modules) {
     Json& row = manifest["modules"].emplace_back();

@@ -145,6 +145,24 @@ TEST(Compile, RefusesModulesOfImpossibleSizes) {
   EXPECT_THAT(refused([](auto& m) { m.target_length = 8193; }), HasSubstr("--target-length 8193"));
 }
 
+TEST(Compile, TakesModulesOfSizesAtTheLimitAndOpensTheirBundle) {
+  const TinyCheckpoint checkpoint;
+  CompileOptions options = small_modules();
+  options.modules.batches = {1024};
+  options.modules.source_lengths = {8192};
+  options.modules.target_length = 8192;
+  options.modules.beams = 64;
+  options.modules.with_logits = true;
+  for (const bool reorder : {false, true}) {
+    options.modules.reorder = reorder;
+    options.force = true;
+    const Bundle bundle = compiled(checkpoint.model, checkpoint.path / "bundle", options);
+    EXPECT_EQ(bundle.sizes().cache_rows(), (int64_t{1} << 29) + (reorder ? 8192 : 1));
+    Progress quiet(true);
+    check_bundle(checkpoint.path / "bundle", quiet);
+  }
+}
+
 TEST(Compile, GivesEveryPhaseItsGraphAndItsWeights) {
   const TinyCheckpoint checkpoint;
   for (const char* target : {"cpu", "reference"}) {

@@ -9,7 +9,6 @@ namespace {
 
 constexpr int64_t kPrefillRows = 16;  // positions of a prompt that one run takes
 constexpr int64_t kEdits = 16;        // candidates beyond what a plain search needs
-constexpr int64_t kMostSentences = 1024, kMostBeams = 64, kMostTokens = 8192;
 
 std::vector<int64_t> checked_list(std::vector<int64_t> values, int64_t most, const char* option) {
   std::sort(values.begin(), values.end());
@@ -38,16 +37,13 @@ Graph whole_phase(const Model& model, const PlannedModule& module, const StaticO
   return model.build(whole_rows ? "logits" : module.phase, sizes);
 }
 
-Graph part_of(const Graph& whole, const StaticOptions& options) {
-  return options.ranks == 1 ? whole : shard(whole, options.ranks);
-}
-
 }  // namespace
 
 StaticOptions checked(StaticOptions options) {
-  options.batches = checked_list(options.batches, kMostSentences, "--batch");
+  constexpr int64_t kMostTokens = StaticSizes::kMostTokens;
+  options.batches = checked_list(options.batches, StaticSizes::kMostSlots, "--batch");
   options.source_lengths = checked_list(options.source_lengths, kMostTokens, "--source-lengths");
-  checked_list({options.beams}, kMostBeams, "--beams");
+  checked_list({options.beams}, StaticSizes::kMostBeams, "--beams");
   checked_list({options.target_length}, kMostTokens, "--target-length");
   check(options.ranks >= 1 && options.ranks <= kMostRanks, "--tp {}: from 1 to {}", options.ranks,
         kMostRanks);
@@ -94,7 +90,8 @@ std::vector<PlannedModule> plan_modules(const StaticOptions& options) {
 }
 
 Graph phase_of(const Model& model, const PlannedModule& module, const StaticOptions& options) {
-  return part_of(whole_phase(model, module, options), options);
+  const Graph whole = whole_phase(model, module, options);
+  return options.ranks == 1 ? whole : shard(whole, options.ranks);
 }
 
 LoweringOptions lowering_of(const Model& model, const PlannedModule& module,
@@ -110,10 +107,10 @@ LoweringOptions lowering_of(const Model& model, const PlannedModule& module,
 }
 
 Split lower_module(const Model& model, const PlannedModule& module, const StaticOptions& options) {
-  const Graph whole = whole_phase(model, module, options);
-  Split split = lower(part_of(whole, options), lowering_of(model, module, options));
+  Split split = lower(phase_of(model, module, options), lowering_of(model, module, options));
   if (options.ranks > 1) {
-    split.prepare = prepare_of_ranks(split.prepare, whole, {model.vocabulary, options.ranks});
+    split.prepare = prepare_of_ranks(split.prepare, whole_phase(model, module, options),
+                                     {model.vocabulary, options.ranks});
   }
   split.phase.name = module.name;
   return split;
