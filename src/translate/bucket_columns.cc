@@ -41,8 +41,8 @@ void best(const float* scores, const int32_t* ids, size_t n, const Rows& rows, c
 
 Argument Columns::argument(const Port& port) {
   const auto found = values_.find(port.name);
-  NG_CHECK(found != values_.end() && port.type.dtype == DType::s32, "a module reads {} as {}",
-           port.name, to_string(port.type));
+  check(found != values_.end() && port.type.dtype == DType::s32,
+        "a module reads {} as {}: the bundle is damaged", shown(port.name), to_string(port.type));
   NG_CHECK(static_cast<int64_t>(found->second.size()) == element_count(port.type.shape),
            "{} values for {} of {}", found->second.size(), port.name, to_string(port.type));
   return {port.type, reinterpret_cast<std::byte*>(found->second.data())};
@@ -55,27 +55,31 @@ Argument HostResults::argument(const Port& port) {
   return {port.type, result.bytes.data()};
 }
 
-const std::byte* HostResults::row(const std::string& name, size_t at) const {
+std::span<const std::byte> HostResults::rows(const std::string& name, int64_t rank,
+                                             const Rows& which) const {
   const auto found = results_.find(name);
-  check(found != results_.end(), "a module gives no {}: the bundle is damaged", name);
-  return found->second.bytes.data() + at * row_bytes(found->second.type);
+  check(found != results_.end() && found->second.type.rank() > 0,
+        "a module gives no {}: the bundle is damaged", name);
+  const auto& [type, all] = found->second;
+  const auto each = static_cast<size_t>(type.size(0) / parts_.ranks);
+  const size_t end = which.from + which.count, bytes = row_bytes(type);
+  check(end <= each, "a module gives {} rows of {}, not {}: the bundle is damaged", each, name,
+        end);
+  return std::span(all).subspan((size_t(rank) * each + which.from) * bytes, which.count * bytes);
 }
 
 void HostResults::copy_rows(const std::string& name, const Rows& rows, const Argument& to) const {
-  const std::byte* from = row(name, rows.from);
+  const std::span<const std::byte> from = this->rows(name, 0, rows);
   const size_t bytes = row_bytes(to.type);
-  NG_CHECK(bytes == row_bytes(results_.at(name).type), "{} as {}", name, to_string(to.type));
-  std::memcpy(to.data + rows.to * bytes, from, rows.count * bytes);
+  check(from.size() == rows.count * bytes, "a module gives {} as {}, not {}: the bundle is damaged",
+        name, to_string(results_.at(name).type), to_string(to.type));
+  std::memcpy(to.data + rows.to * bytes, from.data(), from.size());
 }
 
 template <class T>
 std::span<const T> HostResults::row_of(const std::string& name, int64_t rank, size_t at) const {
-  const std::byte* first = row(name, 0);
-  const Type& type = results_.at(name).type;
-  const auto rows = static_cast<size_t>(type.size(0) / parts_.ranks);
-  const size_t bytes = row_bytes(type);
-  const std::byte* begin = first + (static_cast<size_t>(rank) * rows + at) * bytes;
-  return {reinterpret_cast<const T*>(begin), bytes / sizeof(T)};
+  const std::span<const std::byte> row = rows(name, rank, {at, 0, 1});
+  return {reinterpret_cast<const T*>(row.data()), row.size() / sizeof(T)};
 }
 
 void HostResults::candidates_of_row(const Rows& row, const Argument& scores,

@@ -11,6 +11,8 @@
 
 namespace ng {
 
+inline Type s32(Shape shape) { return {DType::s32, std::move(shape)}; }
+
 inline std::span<const int32_t> integers(const Argument& argument) {
   return {reinterpret_cast<const int32_t*>(argument.data),
           static_cast<size_t>(element_count(argument.type.shape))};
@@ -22,6 +24,7 @@ class Columns {
   void add(const std::string& name, int32_t value) { values_[name].push_back(value); }
   // What `port` reads, exactly as much as it takes.
   Argument argument(const Port& port);
+  bool holds(const std::string& name) const { return values_.contains(name); }
 
  private:
   std::map<std::string, std::vector<int32_t>> values_;
@@ -39,7 +42,7 @@ class HostResults {
   Argument argument(const Port& port);
   bool holds(const std::string& name) const { return results_.contains(name); }
 
-  // Of what all ranks have.
+  // Of what all ranks have. User: they are not there, or not like those of `to`.
   void copy_rows(const std::string& name, const Rows& rows, const Argument& to) const;
   // The first k of "scores" and "ids", where k is what `scores` takes, greater scores first and
   // among equals the lower id first. An id that is no rank's is the device's mistake: Device.
@@ -55,8 +58,9 @@ class HostResults {
     Type type;
     std::vector<std::byte> bytes;
   };
-  const std::byte* row(const std::string& name, size_t at) const;
-  // Row `at` of what rank `rank` gave, and how many numbers are in it.
+  // Rows, from `which.from` on, of what rank `rank` gave. User: there are not as many.
+  std::span<const std::byte> rows(const std::string& name, int64_t rank, const Rows& which) const;
+  // Row `at`, and how many numbers are in it.
   template <class T>
   std::span<const T> row_of(const std::string& name, int64_t rank, size_t at) const;
   std::vector<float> whole_row(size_t at) const;  // of logits

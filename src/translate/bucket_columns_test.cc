@@ -7,15 +7,15 @@
 #include <cstring>
 #include <limits>
 
-#include "base/error.h"
+#include "base/refusal_for_test.h"
 
 namespace ng {
 namespace {
 
 using testing::ElementsAre;
+using testing::HasSubstr;
 
 Type f32(Shape shape) { return {DType::f32, std::move(shape)}; }
-Type s32(Shape shape) { return {DType::s32, std::move(shape)}; }
 
 template <class T>
 void fill(const Argument& argument, const std::vector<T>& values) {
@@ -116,6 +116,22 @@ TEST(HostResults, RowsGoWhereTheyBelong) {
   std::vector<float> to(8, -1);
   results.copy_rows("hidden", {1, 2, 2}, {f32({4, 2}), reinterpret_cast<std::byte*>(to.data())});
   EXPECT_THAT(to, ElementsAre(-1, -1, -1, -1, 2, 3, 4, 5));
+}
+
+TEST(HostResults, RowsThatAModuleLacksAreRefused) {
+  std::vector<float> to(64);
+  const Argument wanted{f32({8, 2}), reinterpret_cast<std::byte*>(to.data())};
+  const auto refused = [&](const Port& given, const Rows& rows) {
+    HostResults results({10, 1});
+    results.argument(given);
+    return error_of([&] { results.copy_rows("hidden", rows, wanted); });
+  };
+  EXPECT_EQ(refused({"hidden", f32({4, 2})}, {0, 4, 4}), "");
+  EXPECT_THAT(refused({"hidden", f32({1, 2})}, {1, 0, 1}), HasSubstr("gives 1 rows of hidden"));
+  EXPECT_THAT(refused({"hidden", f32({4, 2})}, {0, 0, 5}), HasSubstr("gives 4 rows of hidden"));
+  EXPECT_THAT(refused({"hidden", f32({4, 3})}, {0, 0, 4}), HasSubstr("gives hidden as f32[4,3]"));
+  EXPECT_THAT(refused({"hidden", f32({})}, {0, 0, 1}), HasSubstr("gives no hidden"));
+  EXPECT_THAT(refused({"other", f32({4, 2})}, {0, 0, 1}), HasSubstr("gives no hidden"));
 }
 
 TEST(Columns, GiveExactlyWhatAPortTakes) {

@@ -9,8 +9,6 @@ namespace {
 
 using Segments = std::vector<LoadedSegment>;
 
-Type s32(Shape shape) { return {DType::s32, std::move(shape)}; }
-
 bool has(const std::vector<Port>& ports, const Port& port) {
   return std::any_of(ports.begin(), ports.end(), [&](const Port& one) {
     return one.name == port.name && one.type == port.type;
@@ -52,10 +50,11 @@ std::vector<Port> module_outputs(const std::string& phase, const Bucket& bucket,
   return {{"scores", {DType::f32, {rows, k}}}, {"ids", s32({rows, k})}, sum};
 }
 
-// Sizes come from a file, and so do modules: do they fit each other?
+// Sizes come from a file, and so do modules: do they fit each other? States may be given twice.
 void check_module(const std::string& phase, const Bucket& bucket, const StaticSizes& sizes,
                   const Segments& segments) {
-  std::vector<Port> readable = module_inputs(phase, bucket, sizes);
+  const std::vector<Port> columns = module_inputs(phase, bucket, sizes);
+  std::vector<Port> readable = columns;
   for (const LoadedSegment& segment : segments) {
     for (const Port& port : segment.executable->inputs()) {
       check(segment.keeps(port) || has(readable, port),
@@ -63,9 +62,8 @@ void check_module(const std::string& phase, const Bucket& bucket, const StaticSi
             to_string(port.type), shown(port.name));
     }
     for (const Port& port : segment.executable->outputs()) {
-      check(segment.keeps(port) ||
-                !std::ranges::count(segment.executable->inputs(), port.name, &Port::name),
-            "module {} reads and gives '{}': its bundle is damaged", bucket.name, shown(port.name));
+      check(!std::ranges::count(segment.keeps(port) ? columns : readable, port.name, &Port::name),
+            "module {} gives '{}' once more: its bundle is damaged", bucket.name, shown(port.name));
       readable.push_back(port);
     }
   }
@@ -103,12 +101,14 @@ Modules::Modules(std::string phase, std::vector<Bucket> buckets, const StaticSiz
 }
 
 void Modules::run(size_t at, Columns& columns, HostResults& results) {
-  const Segments& segments = load(at);
+  const Bucket& bucket = load(at);
+  const Segments& segments = loaded_[at];
   for (size_t i = 0; i < segments.size(); ++i) {
     const LoadedSegment& segment = segments[i];
     std::vector<Argument> inputs, outputs;
     for (const Port& port : segment.executable->inputs()) {
-      inputs.push_back(segment.keeps(port)        ? segment.state(port)
+      const bool kept = segment.keeps(port) && !columns.holds(port.name);
+      inputs.push_back(kept                       ? segment.state(port)
                        : results.holds(port.name) ? results.argument(port)
                                                   : columns.argument(port));
     }
@@ -116,20 +116,18 @@ void Modules::run(size_t at, Columns& columns, HostResults& results) {
       outputs.push_back(segment.keeps(port) ? segment.state(port) : results.argument(port));
     }
     segment.executable->run(inputs, outputs);
-    ++executions_[buckets_[at].segments[i].name];
+    ++executions_[bucket.segments[i].name];
   }
 }
 
-const Segments& Modules::load(size_t at) {
+const Bucket& Modules::load(size_t at) {
   if (loaded_[at].empty()) {
     Segments segments;
-    for (const auto& segment : buckets_[at].segments) {
-      segments.push_back({segment.load(), segment.states});
-    }
+    for (const auto& one : buckets_[at].segments) segments.push_back({one.load(), one.states});
     check_module(phase_, buckets_[at], sizes_, segments);
     loaded_[at] = std::move(segments);
   }
-  return loaded_[at];
+  return buckets_[at];
 }
 
 }  // namespace ng

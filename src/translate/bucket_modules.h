@@ -27,12 +27,12 @@ class Modules {
           Executions& executions);
   const std::vector<Bucket>& buckets() const { return buckets_; }
 
+  // The bucket of module `at`, which is loaded and fits: only now may its sizes be believed.
+  const Bucket& load(size_t at);
   // Runs module `at`; `columns` holds what it reads, `results` gets what it gives, by name.
   void run(size_t at, Columns& columns, HostResults& results);
 
  private:
-  const std::vector<LoadedSegment>& load(size_t at);
-
   std::string phase_;
   StaticSizes sizes_;
   std::vector<Bucket> buckets_;

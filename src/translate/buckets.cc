@@ -10,8 +10,6 @@
 namespace ng {
 namespace {
 
-Type s32(Shape shape) { return {DType::s32, std::move(shape)}; }
-
 // The index of the smallest module for `sentences` of `rows`; of those with too few sentences the
 // largest.
 size_t smallest_fit(const std::vector<Bucket>& buckets, int64_t sentences, int64_t rows) {
@@ -50,7 +48,7 @@ class Encoder : public Executable {
     size_t first = 0, tokens = 0;  // in the packed inputs
   };
   std::vector<Sentence> sentences(std::span<const Argument> inputs) const;
-  void run_some(std::span<const Sentence> some, std::span<const Argument> inputs,
+  void run_some(size_t at, std::span<const Sentence> some, std::span<const Argument> inputs,
                 const Argument& hidden);
 
   Modules modules_;
@@ -77,20 +75,18 @@ void Encoder::run(std::span<const Argument> inputs, std::span<const Argument> ou
   while (done < all.size()) {
     const auto rows = static_cast<int64_t>(all[done].tokens);
     const auto left = static_cast<int64_t>(all.size() - done);
-    const Bucket& bucket = modules_.buckets()[smallest_fit(modules_.buckets(), left, rows)];
-    const auto count = static_cast<size_t>(std::min(left, bucket.sentences));
-    run_some(std::span(all).subspan(done, count), inputs, outputs[0]);
+    const size_t at = smallest_fit(modules_.buckets(), left, rows);
+    const auto count = static_cast<size_t>(std::min(left, modules_.buckets()[at].sentences));
+    run_some(at, std::span(all).subspan(done, count), inputs, outputs[0]);
     done += count;
   }
 }
 
 // Tokens beyond a sentence's length write to its own slot, where nobody reads; sentences beyond the
 // last repeat the first.
-void Encoder::run_some(std::span<const Sentence> some, std::span<const Argument> inputs,
+void Encoder::run_some(size_t at, std::span<const Sentence> some, std::span<const Argument> inputs,
                        const Argument& hidden) {
-  const size_t at = smallest_fit(modules_.buckets(), static_cast<int64_t>(some.size()),
-                                 static_cast<int64_t>(some[0].tokens));
-  const Bucket& bucket = modules_.buckets()[at];
+  const Bucket& bucket = modules_.load(at);
   const auto rows = static_cast<size_t>(bucket.rows);
   const std::span<const int32_t> length = integers(inputs[2]), index = integers(inputs[3]);
   Columns columns;
@@ -177,7 +173,7 @@ Steps::Placed Steps::place(std::map<int32_t, std::vector<Row>>& waiting) {
   Placed placed;
   const auto count = static_cast<int64_t>(waiting.size());
   placed.module = smallest_fit(modules_.buckets(), count, 1);
-  const Bucket& bucket = modules_.buckets()[placed.module];
+  const Bucket& bucket = modules_.load(placed.module);
   const auto groups = static_cast<size_t>(bucket.sentences);
   placed.rows.assign(groups * static_cast<size_t>(bucket.rows), -1);
   placed.writes.assign(placed.rows.size(), sizes_.sink());
@@ -246,14 +242,12 @@ void Steps::give(const Placed& placed, const HostResults& results,
   for (size_t at = 0; at < placed.rows.size(); ++at) {
     if (placed.rows[at] < 0) continue;
     const Rows one{at, static_cast<size_t>(placed.rows[at]), 1};
-    if (outputs.size() == 3) {
-      if (host_candidates_) {
-        results.best_of_logits(one, outputs[0], outputs[1]);
-      } else {
-        results.candidates_of_row(one, outputs[0], outputs[1]);
-      }
-    } else {
+    if (outputs.size() != 3) {
       results.logits_of_row(one, outputs[0]);
+    } else if (host_candidates_) {
+      results.best_of_logits(one, outputs[0], outputs[1]);
+    } else {
+      results.candidates_of_row(one, outputs[0], outputs[1]);
     }
     results.sum_of_row(one, outputs.back());
   }
