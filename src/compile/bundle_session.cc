@@ -18,12 +18,10 @@ struct Shared {
   HostStates states;
 
   std::unique_ptr<Executable> load(const Bundle::Module& module) const {
-    const WeightSource weights = [&from = bundle](const std::string& name) {
-      return from.weight(name);
-    };
+    const WeightSource weights = [&b = bundle](const auto& name) { return b.weight(name); };
     NG_CHECK(!module.cpu || devices.cpu != nullptr, "no CPU for {}", module.name);
     Device& device = module.cpu ? *devices.cpu : devices.device;
-    return device.load(bundle.file(module.file(), target), weights);
+    return device.load(checked_module(bundle, module, target), weights);
   }
 };
 

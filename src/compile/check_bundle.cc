@@ -30,20 +30,10 @@ void check_facts(const Graph& graph, const Bundle::Facts& facts, std::string_vie
     }
     check(!embeds || node.attrs.padding == facts.pad, "{}: pads with id {}, {} says {}", what,
           node.attrs.padding, kManifestName, facts.pad);
-    check(node.op != Op::project_top_k || node.attrs.dims.at(0) == facts.vocabulary,
-          "{}: scores {} ids, {} says {}", what,
-          node.op == Op::project_top_k ? node.attrs.dims.at(0) : 0, kManifestName,
-          facts.vocabulary);
+    if (node.op != Op::project_top_k) continue;
+    check(node.attrs.dims.at(0) == facts.vocabulary, "{}: scores {} ids, {} says {}", what,
+          node.attrs.dims.at(0), kManifestName, facts.vocabulary);
   }
-}
-
-Graph checked_graph(const Bundle& bundle, std::string_view phase, const std::string& target) {
-  const std::string file = bundle.file_of(graph_file(phase), target);
-  const std::string what = (bundle.path() / file).string();
-  Graph graph = parse_graph(bundle.file(file), what);
-  check(graph.name == phase, "{}: holds the graph '{}'", what, shown(graph.name));
-  check_facts(graph, bundle.facts(), what);
-  return graph;
 }
 
 // The bundle's weights as a graph wants them.
@@ -60,32 +50,21 @@ void check_weight_types(const Bundle& bundle, const Graph& graph, const std::str
   }
 }
 
-// Modules say what the manifest says of them.
-void check_modules(const Bundle& bundle, const std::string& target) {
-  check(!bundle.modules().empty(), "{}: has no modules for {}", bundle.path().string(),
-        shown(target));
-  for (const Bundle::Module& module : bundle.modules()) {
-    const std::string file = bundle.file_of(module.file(), target);
-    const std::string what = (bundle.path() / file).string();
-    const Graph graph = module.cpu ? checked_graph(bundle, module.name, target)
-                                   : import_hlo(bundle.file(file), what);
-    check(module.cpu || ranks_of(graph) == bundle.sizes().ranks, "{}: is for {} ranks, {} says {}",
-          what, ranks_of(graph), kManifestName, bundle.sizes().ranks);
-    check_weight_types(bundle, graph, what);
-    check_facts(graph, bundle.facts(), what);
-    const auto tokens = graph.find_input("tokens");
-    const Type wanted{DType::s32, {module.sentences * module.rows}};
-    check(tokens ? graph.type(*tokens) == wanted : module.part_of != module.name,
-          "{}: does not take {} tokens, as {} says", what, wanted.size(0), kManifestName);
-    check(graph.name == module.name, "{}: holds the module '{}'", what, shown(graph.name));
-  }
+// The graph of `file`, which is called `name` and fits the bundle.
+Graph checked_graph(const Bundle& bundle, const std::string& file, std::string_view name) {
+  const std::string what = (bundle.path() / file).string();
+  Graph graph = file.ends_with(".pb") ? import_hlo(bundle.file(file), what)
+                                      : parse_graph(bundle.file(file), what);
+  check(graph.name == name, "{}: holds the graph '{}'", what, shown(graph.name));
+  check_facts(graph, bundle.facts(), what);
+  check_weight_types(bundle, graph, what);
+  return graph;
 }
 
 void check_graphs(const Bundle& bundle, const std::string& target) {
   std::set<std::string> states;
   for (const std::string_view phase : kPhases) {
-    const std::string what = (bundle.path() / graph_file(phase)).string();
-    const Graph graph = checked_graph(bundle, phase, target);
+    const Graph graph = checked_graph(bundle, bundle.file_of(graph_file(phase), target), phase);
     std::vector<Port> inputs, outputs;
     for (const Named& in : graph.inputs()) inputs.push_back({in.name, graph.type(in.value)});
     for (const Named& out : graph.outputs) {
@@ -94,7 +73,6 @@ void check_graphs(const Bundle& bundle, const std::string& target) {
     }
     check_ports(phase, {inputs, outputs}, bundle.facts().vocabulary,
                 [&](const std::string& name) { return states.contains(name); });
-    check_weight_types(bundle, graph, what);
   }
 }
 
@@ -102,15 +80,44 @@ void check_graphs(const Bundle& bundle, const std::string& target) {
 
 std::string checked_artifact(const Bundle& bundle, std::string_view phase,
                              const std::string& target) {
-  checked_graph(bundle, phase, target);
+  checked_graph(bundle, bundle.file_of(graph_file(phase), target), phase);
   return std::string(bundle.file(graph_file(phase), target));
+}
+
+std::string_view checked_module(const Bundle& bundle, const Bundle::Module& module,
+                                const std::string& target) {
+  const std::string file = bundle.file_of(module.file(), target);
+  const std::string what = (bundle.path() / file).string();
+  const Graph graph = checked_graph(bundle, file, module.name);
+  check(module.cpu || ranks_of(graph) == bundle.sizes().ranks, "{}: is for {} ranks, {} says {}",
+        what, ranks_of(graph), kManifestName, bundle.sizes().ranks);
+  const auto tokens = graph.find_input("tokens");
+  const Type wanted{DType::s32, {module.sentences * module.rows}};
+  check(tokens ? graph.type(*tokens) == wanted : module.part_of != module.name,
+        "{}: does not take {} tokens, as {} says", what, wanted.size(0), kManifestName);
+  for (const auto& [name, value] : graph.inputs()) {
+    if (name.find("keys.") == name.npos && name.find("values.") == name.npos) continue;
+    const StaticSizes& sizes = bundle.sizes();
+    const bool memory = name.starts_with("memory_");
+    const int64_t rows = memory ? sizes.slots * sizes.source : sizes.cache_rows();
+    const Type& type = graph.type(value);
+    check(type.rank() == 2 && type.size(0) == rows,
+          "{}: '{}' is {}, by the sizes in {} it has {} rows", what, shown(name), to_string(type),
+          kManifestName, rows);
+  }
+  return bundle.file(file);
 }
 
 void check_bundle(const Path& path, Progress& progress) {
   const Bundle bundle = Bundle::open(path);
   for (const std::string& target : bundle.targets()) {
-    find_backend(target).target.fixed ? check_modules(bundle, target)
-                                      : check_graphs(bundle, target);
+    const bool fixed = find_backend(target).target.fixed;
+    check(!fixed || !bundle.modules().empty(), "{}: has no modules for {}", path.string(),
+          shown(target));
+    if (!fixed) check_graphs(bundle, target);
+    for (const auto& module : bundle.modules()) {
+      if (fixed) checked_module(bundle, module, target);
+    }
   }
   check_neffs(bundle);
   if (bundle.has_tokenizer()) {

@@ -68,6 +68,9 @@ void compile(const Checkpoint& checkpoint, const CompileOptions& options, const 
 // Else User.
 std::string checked_artifact(const Bundle& bundle, std::string_view phase,
                              const std::string& target);
+// The same of a module of a target with fixed shapes, which has the manifest's sizes, too.
+std::string_view checked_module(const Bundle& bundle, const Bundle::Module& module,
+                                const std::string& target);
 
 // Opens the bundle and hashes every byte, parses every graph and the tokenizer, and finds every
 // weight that a graph names. User error: the first thing that is wrong, by name.
