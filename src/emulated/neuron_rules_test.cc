@@ -41,6 +41,16 @@ void set_top_k_width(HloForTest& good, int64_t width) {
   set_array(*good.find("dot").mutable_shape(), kF32, {4, width});
 }
 
+// Another value for the entry's constant.
+void set_constant(HloForTest& good, int32_t from, int32_t to) {
+  for (hlo::Instruction& constant : *good.main().mutable_instructions()) {
+    if (constant.opcode() != "constant") continue;
+    auto& numbers = *constant.mutable_literal()->mutable_s32s();
+    if (numbers.size() == 1 && numbers[0] == from) return numbers.Set(0, to);
+  }
+  ADD_FAILURE() << from << " is not there";
+}
+
 // One violation of every rule at least; several where a rule says several things.
 const std::vector<Planted> kPlanted = {
     {order, [](auto& good) { good.find("reduce").set_operand_ids(0, 4000); }},
@@ -112,6 +122,8 @@ const std::vector<Planted> kPlanted = {
            good.module.input_output_alias().entries(0);
      }},
     {alias, [](auto& good) { good.module.clear_input_output_alias(); }},
+    {alias,
+     [](auto& good) { good.module.mutable_input_output_alias()->mutable_entries(0)->set_kind(1); }},
     {static_shape,
      [](auto& good) { good.find("reduce").mutable_shape()->set_is_dynamic_dimension(0, true); }},
     {static_shape, [](auto& good) { good.find("reduce").mutable_shape()->set_dimensions(0, -1); }},
@@ -195,6 +207,14 @@ const std::vector<Planted> kPlanted = {
     {all_reduce_form, [](auto& good) { good.find("dot").set_opcode("all-reduce"); }},
     {index_range, [](auto& good) { good.find("minimum").set_opcode("add"); }},
     {index_range, [](auto& good) { good.find("maximum").set_opcode("add"); }},
+    {index_range, [](auto& good) { set_constant(good, 7, 8); }},  // of 8 rows
+    {index_range, [](auto& good) { set_constant(good, 7, 1'000'000'000); }},
+    {index_range, [](auto& good) { set_constant(good, 7, -1); }},
+    {index_range, [](auto& good) { set_constant(good, 0, -1); }},
+    {index_range,
+     [](auto& good) {
+       good.set_parameter(1, kF32, {7, 16});
+     }},
     {index_range,
      [](auto& good) { good.find("scatter").set_operand_ids(1, good.find("parameter").id()); }},
 };

@@ -8,6 +8,8 @@ namespace {
 
 using enum NeuronRule;
 
+constexpr int kMustAlias = 2;  // 0, undefined, is read as "must"
+
 std::string attribute(const hlo::Instruction& instruction, std::string_view key) {
   for (const auto& entry : instruction.frontend_attributes().map()) {
     if (entry.key() == key) return entry.value();
@@ -122,6 +124,9 @@ void check_aliases(RuleCheck& check, const Parameters& parameters, const hlo::In
     if (!exists) continue;
     check.require(aliased_outputs.insert(output).second && aliased_parameters.insert(number).second,
                   alias, root.name(), "output {} or parameter {} has two aliases", output, number);
+    check.require(entry.kind() == 0 || entry.kind() == kMustAlias, alias, root.name(),
+                  "the alias of output {} is of kind {}: a state must stay where it is", output,
+                  entry.kind());
     const hlo::Instruction* value = check.operand(root, static_cast<int>(output));
     check.require(value != nullptr && same_array(value->shape(), parameter->second->shape()), alias,
                   root.name(), "output {} and parameter {} are of different types", output, number);

@@ -162,28 +162,54 @@ void check_dot(RuleCheck& check, const hlo::Instruction& dot) {
   }
 }
 
-// Does every value come from a clamp, or from what is in range by its making?
-bool is_in_range(const RuleCheck& check, const hlo::Instruction* index, int depth = 0) {
+// Is it a constant from 0 to rows - 1, everywhere the same?
+bool is_row(const RuleCheck& check, const hlo::Instruction* value, int64_t rows) {
+  if (value != nullptr && value->opcode() == "broadcast") value = check.operand(*value, 0);
+  if (value == nullptr || value->opcode() != "constant") return false;
+  const auto& numbers = value->literal().s32s();
+  return numbers.size() == 1 && numbers[0] >= 0 && numbers[0] < rows;
+}
+
+// A minimum and a maximum with rows, one of the other: either order stays among the rows.
+bool is_clamped(const RuleCheck& check, const hlo::Instruction& index, int64_t rows) {
+  const std::string_view other = index.opcode() == "minimum" ? "maximum" : "minimum";
+  for (int i = 0; i < 2; ++i) {
+    const hlo::Instruction* side = check.operand(index, i);
+    if (side == nullptr || side->opcode() != other) continue;
+    const bool inner = is_row(check, check.operand(*side, 0), rows) ||
+                       is_row(check, check.operand(*side, 1), rows);
+    if (inner && is_row(check, check.operand(index, 1 - i), rows)) return true;
+  }
+  return false;
+}
+
+// Does every value come from a clamp to `rows` rows, or from what is in range by its making?
+bool is_in_range(const RuleCheck& check, const hlo::Instruction* index, int64_t rows,
+                 int depth = 0) {
   if (index == nullptr || depth > 16) return false;
   const std::string& op = index->opcode();
-  if (is_in(op, "clamp iota constant")) return true;
+  if (op == "clamp") {
+    return is_row(check, check.operand(*index, 0), rows) &&
+           is_row(check, check.operand(*index, 2), rows);
+  }
+  if (op == "constant") return is_row(check, index, rows);
+  if (op == "iota") {
+    const auto axis = index->dimensions_size() == 1 ? index->dimensions(0) : -1;
+    return axis >= 0 && axis < index->shape().dimensions_size() &&
+           index->shape().dimensions(static_cast<int>(axis)) <= rows;
+  }
   if (op == "get-tuple-element") {
     const hlo::Instruction* call = check.operand(*index, 0);
-    return call != nullptr && call->custom_call_target() == "AwsNeuronTopK";
+    if (call == nullptr || call->custom_call_target() != "AwsNeuronTopK") return false;
+    const hlo::Instruction* x = check.operand(*call, 0);
+    return x != nullptr && x->shape().dimensions_size() == 2 && x->shape().dimensions(1) <= rows;
   }
-  if (is_in(op, "minimum maximum")) {
-    const std::string_view other = op == "minimum" ? "maximum" : "minimum";
-    for (int i = 0; i < 2; ++i) {
-      const hlo::Instruction* side = check.operand(*index, i);
-      if (side != nullptr && side->opcode() == other) return true;
-    }
-    return false;
-  }
+  if (is_in(op, "minimum maximum")) return is_clamped(check, *index, rows);
   if (!is_in(op, "reshape transpose broadcast slice copy concatenate convert")) {
     return false;
   }
   for (int i = 0; i < index->operand_ids_size(); ++i) {
-    if (!is_in_range(check, check.operand(*index, i), depth + 1)) return false;
+    if (!is_in_range(check, check.operand(*index, i), rows, depth + 1)) return false;
   }
   return index->operand_ids_size() > 0;
 }
@@ -192,8 +218,11 @@ void check_indices(RuleCheck& check, const hlo::Instruction& by, NeuronRule form
   const hlo::Instruction* index = check.operand(by, 1);
   const int32_t type = index == nullptr ? 0 : index->shape().element_type();
   check.require(type == kS32 || type == kU32, form, by.name(), "its indices are not of 32 bits");
-  check.require(is_in_range(check, index), index_range, by.name(),
-                "its indices are not clamped: one outside ends the execution");
+  const hlo::Instruction* table = check.operand(by, 0);
+  const bool has_rows = table != nullptr && table->shape().dimensions_size() > 0;
+  const int64_t rows = has_rows ? table->shape().dimensions(0) : 0;
+  check.require(is_in_range(check, index, rows), index_range, by.name(),
+                "its indices are not clamped to its {} rows: one outside ends the execution", rows);
 }
 
 void check_gather(RuleCheck& check, const hlo::Instruction& gather) {
