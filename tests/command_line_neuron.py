@@ -245,7 +245,8 @@ class Run(Neuron):
         for options in (("--beam", "1"), ("--beam", "3", "--n-best", "3"), ("--beam", "2", "--batch", "1")):
             found = self.run_here("translate", ordered, "--device", "emulated", *LANGUAGES, *options, stdin=self.TEXT)
             self.assertEqual(found, self.translate(*options), options)
-        self.assertIn("--beam-caches x", self.refused(1, "compile", DEMO, "-o", ordered, "--beam-caches", "x"))
+        self.assertIn("--beam-caches x", self.refused(1, "compile", DEMO, "-o", ordered, "--target", "inf2",
+                                                          "--beam-caches", "x"))
 
     def test_the_stand_in_chooses_the_cpus_words(self):
         for options in (("--beam", "1"), ("--beam", "3", "--n-best", "2"), ("--batch", "1")):

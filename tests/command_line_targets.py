@@ -47,7 +47,7 @@ class Targets(OwnHome):
     @classmethod
     def compiled(cls, name, *targets, model=DEMO):
         words = [word for target in targets for word in ("--target", target)]
-        sizes = SIZES if {"inf2", "trn2"} & set(targets) else SIZES[:-2]
+        sizes = SIZES if {"inf2", "trn2"} & set(targets) else SIZES[:-2] if "pjrt" in targets else ("--quiet",)
         code, _, error = cls.run_here("compile", model, "-o", cls.own / name, *words, *sizes)
         assert code == 0, error
         return cls.own / name
@@ -96,7 +96,9 @@ class OneBundle(Targets):
         for device in ("neuron", "emulated"):
             self.assertIn("inf2, trn2: say which", self.translate("--device", device, code=1))
         self.assertIn("compiled for cpu, pjrt: say which", self.translate("--target", "cpu", "--target", "pjrt", code=1))
-        self.assertIn("take a device of these", self.translate("--target", "cpu", "--device", "neuron", code=1))
+        for target, device in (("cpu", "neuron"), ("inf2", "cpu")):
+            error = self.translate("--target", target, "--device", device, code=1)
+            self.assertIn("take a device of these (neuron or emulated for inf2, trn1 and trn2) and of --target", error)
         self.assertIn("pjrt:PLUGIN.so", self.translate("--target", "pjrt", code=1))
         self.assertIn("/none.so", self.translate("--device", "pjrt:/none.so", code=2))
 

@@ -119,8 +119,7 @@ Json hashed_sources(const Checkpoint& checkpoint, const CompileOptions& options,
 Json manifest_of(const Checkpoint& checkpoint, const Model& model, const CompileOptions& options) {
   Json manifest;
   manifest["config"] = checkpoint.config();
-  const auto& sources = checkpoint.sources();
-  const bool has_generation = std::any_of(sources.begin(), sources.end(), [](const auto& source) {
+  const bool has_generation = std::ranges::any_of(checkpoint.sources(), [](const auto& source) {
     return source.name == "generation_config.json";
   });
   manifest["generation_config"] = has_generation ? checkpoint.generation_config() : Json();
@@ -159,6 +158,8 @@ void warn_of_defaults(const Json& manifest, const Model& model, Progress& progre
         defaults_from(manifest.at("config"), generation.is_null() ? nullptr : &generation);
     check_ids(options, model.vocabulary);
     resolve(options, 1);
+    check(options.max_length <= manifest.value("/sizes/target"_json_pointer, kMostTargetIds),
+          "max_length {} is above --target-length", options.max_length);
   } catch (const Error& error) {
     progress.say(fmt::format("warning: generate and translate will refuse these defaults: {}",
                              error.what()));
@@ -254,8 +255,7 @@ std::vector<Checkpoint::Source> source_files(const Checkpoint& checkpoint) {
     if (!std::filesystem::is_regular_file(path)) continue;
     files.push_back({name, std::filesystem::file_size(path), path});
   }
-  std::sort(files.begin(), files.end(),
-            [](const auto& a, const auto& b) { return a.name < b.name; });
+  std::ranges::sort(files, {}, &Checkpoint::Source::name);
   return files;
 }
 

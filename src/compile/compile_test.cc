@@ -143,6 +143,9 @@ TEST(Compile, RefusesModulesOfImpossibleSizes) {
   EXPECT_THAT(refused([](auto& m) { m.beams = 65; }), HasSubstr("--beams 65"));
   EXPECT_THAT(refused([](auto& m) { m.source_lengths = {}; }), HasSubstr("--source-lengths"));
   EXPECT_THAT(refused([](auto& m) { m.target_length = 8193; }), HasSubstr("--target-length 8193"));
+  EXPECT_THAT(refused([](auto& m) { m.target_length = 1; }),
+              HasSubstr("--target-length 1: from 2 to 8192"));
+  EXPECT_THAT(refused([](auto& m) { m.ranks = 65; }), HasSubstr("--tp 65: from 1 to 64"));
 }
 
 TEST(Compile, TakesModulesOfSizesAtTheLimitAndOpensTheirBundle) {

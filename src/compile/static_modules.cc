@@ -10,12 +10,13 @@ namespace {
 constexpr int64_t kPrefillRows = 16;  // positions of a prompt that one run takes
 constexpr int64_t kEdits = 16;        // candidates beyond what a plain search needs
 
-std::vector<int64_t> checked_list(std::vector<int64_t> values, int64_t most, const char* option) {
+std::vector<int64_t> checked_list(std::vector<int64_t> values, int64_t least, int64_t most,
+                                  const char* option) {
   std::sort(values.begin(), values.end());
   values.erase(std::unique(values.begin(), values.end()), values.end());
   check(!values.empty(), "{}: at least one number is needed", option);
   for (const int64_t value : values) {
-    check(value >= 1 && value <= most, "{} {}: from 1 to {}", option, value, most);
+    check(value >= least && value <= most, "{} {}: from {} to {}", option, value, least, most);
   }
   return values;
 }
@@ -41,12 +42,11 @@ Graph whole_phase(const Model& model, const PlannedModule& module, const StaticO
 
 StaticOptions checked(StaticOptions options) {
   constexpr int64_t kMostTokens = StaticSizes::kMostTokens;
-  options.batches = checked_list(options.batches, StaticSizes::kMostSlots, "--batch");
-  options.source_lengths = checked_list(options.source_lengths, kMostTokens, "--source-lengths");
-  checked_list({options.beams}, StaticSizes::kMostBeams, "--beams");
-  checked_list({options.target_length}, kMostTokens, "--target-length");
-  check(options.ranks >= 1 && options.ranks <= kMostRanks, "--tp {}: from 1 to {}", options.ranks,
-        kMostRanks);
+  options.batches = checked_list(options.batches, 1, StaticSizes::kMostSlots, "--batch");
+  options.source_lengths = checked_list(options.source_lengths, 1, kMostTokens, "--source-lengths");
+  checked_list({options.beams}, 1, StaticSizes::kMostBeams, "--beams");
+  checked_list({options.target_length}, 2, kMostTokens, "--target-length");  // one id: no history
+  checked_list({options.ranks}, 1, kMostRanks, "--tp");
   check(options.source_lengths.back() >= 3,
         "--source-lengths {}: a source has a language, a token and an end: at least 3",
         options.source_lengths.back());

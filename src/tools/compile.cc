@@ -19,9 +19,8 @@ void check_options(const Options& options) {
   for (const char* flag : {"--neuronx-cc", "--emit-only", "--jobs", "--compiler-args"}) {
     check(neuron || !options.is_given(flag), "{} is of --target inf2, trn1 and trn2", flag);
   }
-  for (const char* flag : {"--cpu-ops", "--min-subgraph-size", "--max-subgraph-count"}) {
-    check(fixed || !options.is_given(flag), "{} is of targets with fixed shapes", flag);
-  }
+  check(fixed || options.shapes.empty(), "{} is of targets with fixed shapes",
+        fmt::join(options.shapes, ", "));
   check(!options.emit_only || (!options.is_given("--neuronx-cc") && !options.is_given("--jobs")),
         "--emit-only compiles nothing: leave --neuronx-cc and --jobs out");
 }

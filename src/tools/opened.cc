@@ -27,11 +27,17 @@ std::vector<int64_t> numbers(const char* flag, const std::string& text) {
   for (std::string part; std::getline(in, part, ',');) {
     int64_t value = 0;
     const auto [stop, error] = std::from_chars(part.data(), part.data() + part.size(), value);
-    check(error == std::errc() && stop == part.data() + part.size(),
+    check(error == std::errc() && stop == part.data() + part.size() && !text.ends_with(','),
           "{} {}: whole numbers with commas between them", flag, shown(text));
     found.push_back(value);
   }
   return found;
+}
+
+// Which of the two words? Another one: User.
+bool second(const char* flag, const std::string& text, const char* no, const char* yes) {
+  check(text == no || text == yes, "{} {}: {} or {}", flag, shown(text), no, yes);
+  return text == yes;
 }
 
 // "cpu", "pjrt:PLUGIN.so", "neuron"
@@ -41,8 +47,8 @@ struct DeviceName {
 DeviceName device_of(const std::string& text) {
   const size_t colon = text.find(':');
   DeviceName name{text.substr(0, colon), colon == std::string::npos ? "" : text.substr(colon + 1)};
-  check((name.kind == "pjrt") == !name.plugin.empty() &&
-            (colon == std::string::npos || name.kind == "pjrt"),
+  const std::set<std::string> plain = {"cpu", "reference", "neuron", "emulated"};
+  check(plain.contains(text) || (name.kind == "pjrt" && !name.plugin.empty()),
         "--device {}: cpu, reference, pjrt:PLUGIN.so, neuron or emulated", shown(text));
   return name;
 }
@@ -74,7 +80,7 @@ DeviceOptions choose_device(const Options& options, const Bundle& bundle, std::s
   });
   check(!target.empty(),
         "--device {}: {} was compiled for {}: take a device of these (neuron or emulated for inf2, "
-        "trn1 and trn2), or compile the checkpoint with --target {}",
+        "trn1 and trn2) and of --target, if given, or compile the checkpoint with --target {}",
         shown(options.device), bundle.path().string(), listed(bundle.targets()),
         on_neuron ? "inf2, trn1 or trn2" : shown(named.kind));
   check(target != "pjrt" || !named.plugin.empty(),
@@ -83,13 +89,11 @@ DeviceOptions choose_device(const Options& options, const Bundle& bundle, std::s
   const bool neuron = is_neuron(target);
   check(options.libnrt.empty() || (neuron && named.kind != "emulated"),
         "--libnrt is of --device neuron");
-  DeviceOptions device;
-  device.threads = static_cast<int>(options.threads);
-  device.library = neuron ? options.libnrt : named.plugin;
-  device.emulated = named.kind == "emulated";
-  device.ranks = static_cast<int>(bundle.sizes().ranks);
-  if (neuron) device.programs = programs_of(bundle, target);
-  return device;
+  return {.threads = static_cast<int>(options.threads),
+          .library = neuron ? options.libnrt : named.plugin,
+          .ranks = static_cast<int>(bundle.sizes().ranks),
+          .emulated = named.kind == "emulated",
+          .programs = neuron ? programs_of(bundle, target) : ProgramSource()};
 }
 
 Opened::Running& add_device(Opened& opened, const std::string& target,
@@ -153,20 +157,14 @@ CompileOptions compile_options(const Options& options) {
   compile.modules.beams = options.beams;
   compile.modules.ranks = options.tp;
   compile.modules.target_length = options.target_length;
-  check(options.topk == "device" || options.topk == "host", "--topk {}: device or host",
-        shown(options.topk));
-  compile.modules.device_candidates = options.topk == "device";
-  check(options.beam_caches == "history" || options.beam_caches == "reorder",
-        "--beam-caches {}: history or reorder", shown(options.beam_caches));
-  compile.modules.reorder = options.beam_caches == "reorder";
+  compile.modules.device_candidates = !second("--topk", options.topk, "device", "host");
+  compile.modules.reorder = second("--beam-caches", options.beam_caches, "history", "reorder");
   compile.modules.with_logits = options.with_logits;
   std::istringstream ops(options.cpu_ops);
   for (std::string op; std::getline(ops, op, ',');) compile.modules.cpu_ops.insert(op);
   compile.modules.min_subgraph_size = options.min_subgraph_size;
   compile.modules.max_subgraph_count = options.max_subgraph_count;
-  check(options.dtype == "f32" || options.dtype == "bf16", "--dtype {}: f32 or bf16",
-        shown(options.dtype));
-  compile.dtype = options.dtype == "bf16" ? DType::bf16 : DType::f32;
+  compile.dtype = second("--dtype", options.dtype, "f32", "bf16") ? DType::bf16 : DType::f32;
   compile.force = options.force;
   compile.neuron = {options.neuronx_cc, options.emit_only, static_cast<int>(options.jobs),
                     split_words(options.compiler_args, "--compiler-args")};
@@ -186,15 +184,17 @@ void check_as_compiled(const Options& options, const Bundle& bundle) {
     const bool there = !options.is_given("--target") || bundle.targets().contains(target);
     if (!there) refuse("--target", target, listed(bundle.targets()));
   }
+  check(options.shapes.empty(),
+        "{}: {} is a bundle, compiled already: leave it out, or compile again",
+        fmt::join(options.shapes, ", "), options.model);
 }
 
 std::string only_target(const Options& options, const Bundle& bundle,
                         const std::function<bool(const Target&)>& fits) {
   std::set<std::string> found;
   for (const std::string& target : bundle.targets()) {
-    const auto& asked = options.targets;
-    const bool meant = !options.is_given("--target") ||
-                       std::find(asked.begin(), asked.end(), target) != asked.end();
+    const bool meant =
+        !options.is_given("--target") || std::ranges::count(options.targets, target) > 0;
     if (meant && fits(find_backend(target).target)) found.insert(target);
   }
   check(found.size() < 2,
@@ -210,10 +210,9 @@ Bundle open_bundle(const Options& options, std::optional<CachedBundle>& cached) 
     return bundle;
   }
   const CompileOptions compile = compile_options(options);
-  const bool neuron =
-      std::any_of(compile.targets.begin(), compile.targets.end(), [](const std::string& target) {
-        return target == "neuron" || target == "emulated" || is_neuron(target);
-      });
+  const bool neuron = std::ranges::any_of(compile.targets, [](const std::string& target) {
+    return target == "neuron" || target == "emulated" || is_neuron(target);
+  });
   check(!neuron,
         "{}: for Neuron, compile it into a bundle first: neuroglot compile {} -o BUNDLE --target "
         "inf2|trn1|trn2",

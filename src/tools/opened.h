@@ -40,7 +40,7 @@ bool is_neuron(const std::string& target);
 std::string only_target(const Options& options, const Bundle& bundle,
                         const std::function<bool(const Target&)>& fits);
 
-// A --dtype or --target that is given and not the bundle's: User.
+// A --dtype or --target that is given and not the bundle's, and an option of fixed shapes: User.
 void check_as_compiled(const Options& options, const Bundle& bundle);
 
 // The bundle that options.model is, or that it compiles to; then `cached` keeps it in use.

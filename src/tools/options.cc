@@ -31,7 +31,7 @@ const OptionRow kOptions[] = {
     {"-o,--output", "PATH", &Options::output, "compile translate forward",
      "where the result goes (translate: standard output)"},
     {"--force", "", &Options::force, "compile", "replace an existing output directory"},
-    {"--target", "cpu|reference|pjrt|inf2|trn1|trn2", &Options::targets, "compile *",
+    {"--target", "cpu|reference|pjrt[:PLUGIN.so]|inf2|trn1|trn2", &Options::targets, "compile *",
      "what to compile for (else cpu), may be repeated; or which target of a bundle is meant; the "
      "reference interpreter is slow and readable; pjrt: XLA modules; inf2, trn1, trn2: AWS Neuron"},
     {"--target", "inf2|trn1|trn2", &Options::target, "analyze", "the Neuron device"},
@@ -55,7 +55,7 @@ const OptionRow kOptions[] = {
     {"--source-lengths", "N,N", &Options::source_lengths, "compile analyze *",
      "fixed shapes: source tokens of the encoders"},
     {"--target-length", "N", &Options::target_length, "compile analyze *",
-     "fixed shapes: the longest max_length", 1, kMostTargetIds},
+     "fixed shapes: the longest max_length", 2, kMostTargetIds},
     {"--tp", "N", &Options::tp, "compile analyze *",
      "fixed shapes: devices that run a module together, each with its part of the weights", 1,
      kMostRanks},
@@ -94,8 +94,7 @@ const OptionRow kOptions[] = {
     {"--max-source-tokens", "N", &Options::max_source_tokens, "translate",
      "longer lines are cut in pieces that are translated apart", 3, kMostSourceIds},
     {"--long", "cut|cpu|error", &Options::long_sources, "translate generate",
-     "fixed shapes: a source that no module takes is cut (ids: refused), runs on the CPU, or "
-     "fails"},
+     "a source that no module takes is cut (ids: refused), runs on the CPU, or fails"},
     {"--split", "none", &Options::split, "translate",
      "none: a line is one segment. NLLB drops sentences from lines that hold several"},
     {"--jsonl", "", &Options::jsonl, "translate", "JSON Lines in and out"},
@@ -322,8 +321,14 @@ int run_command_line(int argc, char** argv) {
   }
   for (const CLI::App* command : app.get_subcommands()) {
     for (const CLI::Option* option : command->get_options()) {
-      if (option->count() > 0) options.given.push_back(option->get_name());
+      if (option->count() == 0) continue;
+      options.given.push_back(option->get_name());
+      const bool shapes = option->get_description().starts_with("fixed shapes: ");
+      if (shapes) options.shapes.push_back(option->get_name());
     }
+  }
+  for (std::string& target : options.targets) {  // a plugin runs modules, it does not shape them
+    if (target.starts_with("pjrt:") && target.size() > 5) target.resize(4);
   }
   options.batch_sentences();  // refuses what is no number, whether or not it is needed
   for (const CommandRow& command : kCommands) {

@@ -33,7 +33,7 @@ struct Options {
   bool force = false, quiet = false, scores = false, jsonl = false, json = false, check = false;
   bool special = false, with_logits = false, emit_only = false;
 
-  std::vector<std::string> given;  // flags that were on the command line: "--dtype"
+  std::vector<std::string> given, shapes;  // flags that were there; those of fixed shapes alone
 
   bool is_given(std::string_view flag) const;
   int batch_sentences() const;  // 0: auto
