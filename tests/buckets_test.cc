@@ -185,26 +185,34 @@ TEST(Buckets, LongPromptsOfSeveralSentencesAreOneRun) {
   EXPECT_FALSE(target.executions.contains("prefill-b1-s9-t12"));
 }
 
-TEST(Buckets, WithoutWholeRowsWhatNeedsThemIsRefusedWithBothNumbers) {
+TEST(Buckets, WithoutWholeRowsWhatNeedsThemIsRefusedByNameWithBothNumbers) {
   StaticOptions options = small_options();
   options.with_logits = false;
   StaticTarget target(checked(options));
-  GenerationOptions raising, banning;
-  raising.max_length = banning.max_length = 9;
+  GenerationOptions raising, banning, words;
+  raising.max_length = banning.max_length = words.max_length = 9;
   raising.repetition_penalty = 0.8;
+  for (int32_t id = 100; id < 140; ++id) words.bad_words_ids.push_back({id});
+  words.no_repeat_ngram_size = 3;
+  words.eos_token_id = {2, 3};
   for (int32_t id = 100; id < 140; ++id) banning.suppress_tokens.push_back(id);
   GenerationOptions plain;
   plain.max_length = 9;
   std::vector<Job> jobs = {job_with_prompt(raising), job_with_prompt(banning),
-                           job_with_prompt(plain)};
+                           job_with_prompt(words), job_with_prompt(plain)};
   Session session(target.phases());
   run_jobs(session, jobs, {});
-  EXPECT_THAT(jobs[0].error, HasSubstr("the scores of all 1111 ids"));
-  EXPECT_THAT(jobs[1].error, testing::ContainsRegex("the best 4[0-9] ids of a step"));
-  for (const size_t refused : {0, 1}) {
+  EXPECT_THAT(jobs[0].error,
+              HasSubstr("repetition_penalty: a step needs the scores of all 1111 ids"));
+  EXPECT_THAT(jobs[1].error,
+              testing::ContainsRegex("^suppress_tokens: a step needs the best 4[0-9] ids"));
+  EXPECT_THAT(
+      jobs[2].error,
+      HasSubstr("no_repeat_ngram_size, bad_words_ids, eos_token_id: a step needs the best"));
+  for (const size_t refused : {0, 1, 2}) {
     EXPECT_THAT(jobs[refused].error, HasSubstr("modules give the best 20: compile with"));
   }
-  EXPECT_EQ(jobs[2].error, "");
+  EXPECT_EQ(jobs[3].error, "");
 }
 
 TEST(Buckets, ForwardWithoutWholeRowsIsRefusedByName) {

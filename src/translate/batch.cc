@@ -103,17 +103,21 @@ std::string beyond_sizes(const StaticSizes& sizes, const Job& job) {
   return "";
 }
 
-// Why the modules of a static target that give no whole rows cannot run the step.
-std::string without_logits(const Session& session, const StepNeeds& needs) {
+// Why the modules of a static target that give no whole rows cannot run the search's step.
+std::string without_logits(const Session& session, const BeamSearch& search) {
+  const GenerationOptions& asked = search.options();
+  std::vector<const char*> edits;
+  if (asked.repetition_penalty != 1) edits.push_back("repetition_penalty");
+  if (asked.no_repeat_ngram_size > 0) edits.push_back("no_repeat_ngram_size");
+  if (!asked.bad_words_ids.empty()) edits.push_back("bad_words_ids");
+  if (!asked.suppress_tokens.empty()) edits.push_back("suppress_tokens");
+  if (asked.eos_token_id.size() > 1) edits.push_back("eos_token_id");
   const int64_t given = session.sizes().candidates;
-  std::string needed = fmt::format("the best {} ids of a step", needs.k);
-  if (needs.full_row) {
-    needed = fmt::format("the scores of all {} ids, for a repetition_penalty below 1",
-                         session.vocabulary());
-  }
-  const std::string best = given > 0 ? fmt::format("best {}", given) : "best";
-  return fmt::format("needs {}; the bundle's modules give the {}: compile with --with-logits",
-                     needed, best);
+  const bool all = search.next().full_row;
+  return fmt::format(
+      "{}: a step needs the {} {} ids, modules give the best{}: compile with --with-logits",
+      fmt::join(edits, ", "), all ? "scores of all" : "best",
+      all ? session.vocabulary() : search.next().k, given > 0 ? fmt::format(" {}", given) : "");
 }
 
 // What a job may come to need at most.
@@ -225,7 +229,7 @@ void Batch::choose(bool full_rows) {
   if (parts.empty()) return;
   if (full_rows && !session_.has_logits()) {
     for (auto& [running, first] : parts) {
-      running->job().error = without_logits(session_, running->job().search.next());
+      running->job().error = without_logits(session_, running->job().search);
     }
     return;
   }

@@ -47,6 +47,7 @@ class BeamSearch {
   BeamSearch(GenerationOptions options, std::vector<int32_t> prompt, int64_t vocab_size);
 
   std::span<const int32_t> prompt() const { return prompt_; }
+  const GenerationOptions& options() const { return processors_.options(); }
   int beams() const { return static_cast<int>(beams_); }
   int max_length() const { return static_cast<int>(max_length_); }
   bool done() const { return done_; }  // may be before the first step, when every id is forced

@@ -35,7 +35,6 @@ Processors::Processors(GenerationOptions options)
   for (const auto& word : words) {
     if (word.size() == 1) always_banned_.push_back(word.front());
   }
-  std::erase_if(words, [](const auto& word) { return word.size() == 1; });
   sort_distinct(always_banned_);
 }
 
@@ -64,7 +63,7 @@ void Processors::ban_repeats(std::span<const int32_t> ids, std::vector<int32_t>&
 // transformers looks for a word only once there are as many ids as it has, its last one included.
 void Processors::ban_words(std::span<const int32_t> ids, std::vector<int32_t>& banned) const {
   for (const auto& word : options_.bad_words_ids) {
-    if (word.size() > ids.size()) continue;
+    if (word.size() == 1 || word.size() > ids.size()) continue;
     const auto start = std::span(word).first(word.size() - 1);
     if (std::ranges::equal(start, ids.last(start.size()))) banned.push_back(word.back());
   }
