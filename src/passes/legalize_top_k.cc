@@ -22,7 +22,6 @@ constexpr double kLowest = std::numeric_limits<float>::lowest();
 // top_k of rows that a device takes; columns that fill up are never among the best.
 Best best_of_narrow(const Arithmetic& a, Value x, int64_t k) {
   const int64_t width = round_up(a.g.type(x).size(1), kTopKMultiple);
-  NG_CHECK(width <= kTopKWidth, "the best {} of {} columns", k, width);
   const Value best = top_k(a.g, widened(a, x, width, kLowest), k);
   return {best, {best.node, 1}};
 }
@@ -51,13 +50,14 @@ Best best_of_rows(const Arithmetic& a, Value x, int64_t k) {
   const int64_t parts = (n + kTopKWidth - 1) / kTopKWidth;
   const int64_t width = round_up((n + parts - 1) / parts, kTopKMultiple);
   const int64_t kept = std::min(k, width);
+  NG_CHECK(parts * kept < n, "the best {} of {} columns", k, n);  // stages come to an end
   const Value cut = reshape(g, widened(a, x, parts * width, kLowest), {rows * parts, width});
   const Best first = best_of_narrow(a, cut, kept);
   const Shape shape = {rows, parts, kept};
   const Value part = iota(g, {DType::s32, shape}, 1);
   const Value begin = a.op(Op::multiply, part, static_cast<double>(width));
   const Value ids = a.op(Op::add, reshape(g, first.ids, shape), begin);
-  const Best second = best_of_narrow(a, reshape(g, first.scores, {rows, parts * kept}), k);
+  const Best second = best_of_rows(a, reshape(g, first.scores, {rows, parts * kept}), k);
   return {second.scores, chosen(a, reshape(g, ids, {rows, parts * kept}), second.ids)};
 }
 

@@ -60,7 +60,7 @@ Graph tabulate_positions(const Graph& graph, int64_t positions);
 // indices clamped into range, finite masks. Attention over a run of keys becomes one product a
 // sentence: the runs are where `shape` says, so the inputs that said it go; with fewer sentences
 // than slots the input "slot" s32[sentences] says whose memory is read. The best of a vocabulary
-// are found in two stages of at most kTopKWidth scores. Taps (encoder.N, decoder.N) go.
+// are found in stages of at most kTopKWidth scores. Taps (encoder.N, decoder.N) go.
 // With regions, a row reads the first `length` rows of one region of the caches, not a history:
 // its own; in a prefill its sentence's, which input "region" s32[sentences] names, as it names
 // those of fewer sentences' rows than regions. Other phases than prefill first take every region
