@@ -25,6 +25,7 @@ bool speaks(int minor) { return minor >= kOldestMinor && minor != kOddMinor; }
 
 // The version that Neuron's plugin is asked for, through the environment: it reads it when loaded.
 int agree_with_neuron() {
+  ::setenv("NEURON_RT_STOCHASTIC_ROUNDING_EN", "0", 1);  // as backends/neuron/nrt.cc does
   const char* set = std::getenv(kNeuronVariable);
   if (set == nullptr) {
     ::setenv(kNeuronVariable, fmt::format("0.{}", kNeuronMinor).c_str(), 1);

@@ -72,8 +72,10 @@ TEST_F(PjrtPlugin, NamesTheFunctionThatIsMissing) {
 }
 
 TEST_F(PjrtPlugin, AsksNeuronsPluginForTheVersionThatItSpeaks) {
+  ::setenv("NEURON_RT_STOCHASTIC_ROUNDING_EN", "1", 1);
   EXPECT_THAT(Plugin(kNeuronLike).description(), HasSubstr("PJRT 0.104"));
   EXPECT_STREQ(std::getenv(kNeuronVariable), "0.104");
+  EXPECT_STREQ(std::getenv("NEURON_RT_STOCHASTIC_ROUNDING_EN"), "0");
   for (const char* version : {"0.55", "0.81", "0.104", "0.114"}) {
     ::setenv(kNeuronVariable, version, 1);
     EXPECT_THAT(Plugin(kNeuronLike).description(), HasSubstr(version)) << "respected";
