@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <thread>
 
 #include "base/error.h"
 #include "emulated/nrt_objects.h"
@@ -35,16 +36,30 @@ bool needs_open(std::string_view function) {
          function != "nrt_get_visible_vnc_count";
 }
 
-// What every function that has a status does before and around its own work.
+// Lets other threads in for as long as it lives.
+struct Unlocked {
+  explicit Unlocked(std::mutex& held) : mutex(held) { mutex.unlock(); }
+  ~Unlocked() { mutex.lock(); }
+  std::mutex& mutex;
+};
+
+// What every function that has a status does before and around its own work. Calls are counted, and
+// objects looked up, by one thread at a time; a call that is made to wait keeps nobody else
+// waiting.
 template <class F>
 Status enter(const char* function, const F& body) {
   Runtime& r = runtime();
   const std::lock_guard hold(r.mutex);
-  if (const auto status = injected(function, ++r.calls[function])) return *status;
-  if (needs_open(function) && r.state != Runtime::State::open) {
-    return r.state == Runtime::State::fresh ? nrt::kUninitialized : nrt::kClosed;
-  }
   try {
+    const Injected fault = injected(function, ++r.calls[function]);
+    if (fault.wait.count() > 0) {
+      const Unlocked others(r.mutex);
+      std::this_thread::sleep_for(fault.wait);
+    }
+    if (fault.status) return *fault.status;
+    if (needs_open(function) && r.state != Runtime::State::open) {
+      return r.state == Runtime::State::fresh ? nrt::kUninitialized : nrt::kClosed;
+    }
     return body(r);
   } catch (const std::bad_alloc&) {
     return nrt::kHostMemory;
@@ -334,7 +349,9 @@ EMULATED Status nrt_execute(nrt::Model* model, const nrt::Set* inputs, nrt::Set*
       return nrt::kBadInput;
     if (!aliases_as_compiled(*program, *in, *out)) return nrt::kInvalid;
     const Bound bound = {program, &in->buffers, &out->buffers};
-    return program->ranks == 1 ? run({bound}) : run_together(r, bound);
+    if (program->ranks > 1) return run_together(r, bound);
+    const Unlocked others(r.mutex);  // a core's caller gives nothing back that it runs with
+    return run({bound});
   });
 }
 

@@ -1,6 +1,7 @@
 // What does the emulated runtime hold, and how is it made to fail? For nrt.cc alone.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <map>
 #include <memory>
@@ -94,9 +95,13 @@ struct Runtime {
 };
 Runtime& runtime();
 
-// What EMULATED_NRT says of this call of `function`, its `count`th, after waiting as long as that
-// says; none: it goes on.
-std::optional<nrt::Status> injected(const std::string& function, uint64_t count);
+// What EMULATED_NRT says of this call of `function`, its `count`th: it waits, then it has that
+// status; none: it goes on. A fault that is not understood: User.
+struct Injected {
+  std::chrono::milliseconds wait{0};
+  std::optional<nrt::Status> status;
+};
+Injected injected(const std::string& function, uint64_t count);
 uint64_t memory_limit();  // of a core: EMULATED_NRT_MEMORY
 int64_t visible_cores();  // EMULATED_NRT_CORES
 

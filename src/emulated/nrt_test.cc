@@ -1,7 +1,9 @@
 // Does the emulated libnrt keep its callers to the rules of the real one?
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <limits>
+#include <thread>
 
 #include "backends/neuron/emulated_nrt_for_test.h"
 #include "backends/neuron/nrt_abi.h"
@@ -87,6 +89,33 @@ TEST_F(EmulatedNrtTest, NothingWorksBeforeItIsInitialisedOrAfterItIsClosed) {
   open();
   EXPECT_EQ(init(1, "", ""), nrt::kInvalid) << "twice";
   EXPECT_EQ(run(), nrt::kSuccess);
+}
+
+TEST_F(EmulatedNrtTest, ACallThatIsMadeToWaitKeepsNobodyElseWaiting) {
+  open();
+  std::atomic<bool> ended = false;
+  const Environment waits("EMULATED_NRT", "nrt_execute@1=3000ms");
+  std::thread slow([&] {
+    EXPECT_EQ(run(), nrt::kSuccess);
+    ended = true;
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  nrt::Set* other = nullptr;
+  EXPECT_EQ(make_set(&other), nrt::kSuccess);
+  bind(other, "rows", 8);
+  EXPECT_FALSE(ended);
+  slow.join();
+}
+
+TEST_F(EmulatedNrtTest, AFaultThatIsMistypedIsRefused) {
+  for (const char* bad :
+       {"garbage", "nrt_exceute@1+=1006", "nrt_execute", "nrt_execute@=5", "nrt_execute@0=5",
+        "nrt_execute@1=x", "nrt_execute@1=5s", "nrt_execute@1-=5", "nrt_execute@1=5,,"}) {
+    const Environment planted("EMULATED_NRT", bad);
+    ::testing::internal::CaptureStderr();
+    EXPECT_EQ(init(1, "", ""), nrt::kInvalid) << bad;
+    EXPECT_NE(::testing::internal::GetCapturedStderr().find("EMULATED_NRT"), std::string::npos);
+  }
 }
 
 TEST_F(EmulatedNrtTest, ABindingThatIsMissingOrOfAnotherSizeIsABadInput) {
