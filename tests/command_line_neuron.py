@@ -222,6 +222,22 @@ class Finish(Neuron):
 
 class Run(Neuron):
     TEXT = b"I like tea.\nThe house is very old.\nWhere is Tom?\nWhy?\nI would like a cup of tea.\n"
+    def test_a_build_that_is_no_version_is_taken_and_the_arguments_are_kept(self):
+        bundle = self.own / "named"
+        code, out, error = self.run_here("compile", DEMO, "-o", bundle, "--target", "inf2", "--emit-only",
+                                         "--compiler-args", "--enable-fast-loading-neuron-binaries", *SMALL)
+        self.assertEqual(code, 0, error)
+        neffs = self.compiled_elsewhere(bundle, out.decode())
+        for neff in neffs.glob("*.neff"):
+            whole = neff.read_bytes()
+            neff.write_bytes(whole[:40] + b"release/x@6c66f4b".ljust(128, b"\0") + whole[168:])
+        code, _, error = self.run_here("finish", bundle, "--neffs", neffs, "--quiet")
+        self.assertEqual(code, 0, error)
+        manifest = json.loads((bundle / "manifest.json").read_text())
+        self.assertEqual(manifest["compiler"], {"build": "release/x@6c66f4b",
+                                                "arguments": ["--enable-fast-loading-neuron-binaries"]})
+        self.assertEqual(self.run_here("inspect", bundle, "--check")[0], 0)
+
 
     @classmethod
     def setUpClass(cls):
@@ -286,7 +302,7 @@ class Run(Neuron):
             code, found, error = self.translate(EMULATED_NRT=fault)
             self.assertEqual((code, found), (0, expected), error)
         for fault, words in (("nrt_init@1=6", "NRT_HW_ERROR"), ("nrt_execute@3=1006", "NRT_EXEC_OOB"),
-                             ("nrt_execute@3=1201", "start the program again"), ("nrt_load@2=10", "older one"),
+                             ("nrt_execute@3=1201", "start the program again"), ("nrt_load@2=10", "the runtime is the older"),
                              ("nrt_tensor_read@2=4", "too little memory"), ("nrt_execute@1+=1005", "10 times")):
             code, _, error = self.translate(EMULATED_NRT=fault)
             self.assertEqual(code, 2, error)

@@ -299,7 +299,7 @@ void compile(const Checkpoint& checkpoint, const CompileOptions& options, const 
   manifest["sources"] = hashed_sources(checkpoint, options, progress);
   add_artifacts(lowered.artifacts, writer);
   options.kept != nullptr ? keep_neffs(*options.kept, writer, manifest)
-                          : add_neffs(programs, options.neuron, writer, manifest);
+                          : add_neffs(programs, options.neuron.extra, writer, manifest);
   ThreadPool threads(options.threads > 0 ? options.threads : available_threads());
   progress.begin("writing weights", bytes);
   write_prepared(lowered.prepare, checkpoint_rows(checkpoint, model.weights), writer,

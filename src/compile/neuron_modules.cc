@@ -17,10 +17,6 @@ NeuronPhase phase_of(std::string_view phase) {
   return phase == "prefill" ? NeuronPhase::prefill : NeuronPhase::decode;
 }
 
-std::span<const std::byte> bytes_of(std::string_view text) {
-  return std::as_bytes(std::span(text.data(), text.size()));
-}
-
 void say_device_memory(const DeviceMemory& memory, const NeuronTarget& target, Progress& progress) {
   const auto gib = [](int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); };
   const double core = target.share(target.hbm_bytes);
@@ -36,21 +32,12 @@ void say_device_memory(const DeviceMemory& memory, const NeuronTarget& target, P
   }
 }
 
-// Of the module `name`, one of several that `first` was made with.
+// One of several of one compiler: `first` is another of them, or becomes this one.
 void check_neff(std::span<const std::byte> file, const std::string& what,
                 std::optional<NeffHeader>& first) {
   NeffHeader header = read_neff_header(file, what);
-  const auto compiler = compiler_of(header);
-  check(compiler.has_value(), "{}: its compiler's version is not understood: \"{}\"", what,
-        shown(header.compiler_build));
-  if (!first) {
-    first = std::move(header);
-    return;
-  }
-  check(is_emulated(header) == is_emulated(*first),
-        "{}: some NEFFs are of AWS's neuronx-cc and some of the emulated one: compile all with one",
-        what);
-  check_neff_compiler(header, *compiler_of(*first), what);
+  if (first) check_neff_compiler(header, *first, what);
+  first = std::move(header);
 }
 
 std::vector<std::string> neuron_targets(const Bundle& bundle) {
@@ -122,7 +109,7 @@ Programs compile_neffs(const std::vector<PlannedModule>& modules, const Artifact
   return programs;
 }
 
-void add_neffs(const Programs& programs, const NeuronOptions& options, BundleWriter& writer,
+void add_neffs(const Programs& programs, const Json& arguments, BundleWriter& writer,
                Json& manifest) {
   std::optional<NeffHeader> first;
   for (auto of = programs.rbegin(); of != programs.rend(); ++of) {
@@ -134,9 +121,9 @@ void add_neffs(const Programs& programs, const NeuronOptions& options, BundleWri
           {reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size()});
     }
   }
-  if (!first) return;
-  manifest["compiler"] = {{"build", shown(first->compiler_build, 128)},
-                          {"arguments", options.extra}};
+  if (!first && arguments.empty()) return;
+  manifest["compiler"] = {{"arguments", arguments}};
+  if (first) manifest["compiler"]["build"] = shown(first->compiler_build, 128);
 }
 
 void keep_neffs(const Bundle& bundle, BundleWriter& writer, Json& manifest) {
@@ -157,7 +144,7 @@ void check_neffs(const Bundle& bundle) {
       if (module.cpu) continue;
       const std::string name = bundle.file_of(program_file(module.name), target);
       const std::string what = (bundle.path() / name).string();
-      check_neff(bytes_of(bundle.file(name)), what, first);
+      check_neff(std::as_bytes(std::span(bundle.file(name))), what, first);
       check(told != manifest.end() && told->is_object() &&
                 json_string(*told, "build", "", what) == shown(first->compiler_build, 128),
             "{}: was made by {}, {} says another compiler", what, shown(first->compiler_build, 128),
@@ -204,7 +191,9 @@ void finish_bundle(const Path& path, const Path& neffs, Progress& progress) {
   BundleWriter writer(path, true);
   copy_files(bundle, false, writer);
   Json manifest = bundle.manifest();
-  add_neffs(programs, {}, writer, manifest);
+  const Json::json_pointer told("/compiler/arguments");
+  add_neffs(programs, manifest.contains(told) ? manifest.at(told) : Json::array(), writer,
+            manifest);
   copy_weights(bundle, writer, progress);
   writer.commit(std::move(manifest));
 }

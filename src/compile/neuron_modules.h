@@ -19,8 +19,9 @@ Programs compile_neffs(const std::vector<PlannedModule>& modules, const Artifact
                        const DeviceMemory& memory, const CompileOptions& options,
                        Progress& progress);
 
-// The NEFFs as files, and who made them as "compiler" of the manifest: one compiler, all of them.
-void add_neffs(const Programs& programs, const NeuronOptions& options, BundleWriter& writer,
+// The NEFFs as files, and who made them, or is to, as "compiler" of the manifest: one compiler with
+// its `arguments`, all of them.
+void add_neffs(const Programs& programs, const Json& arguments, BundleWriter& writer,
                Json& manifest);
 
 // The NEFFs of another bundle, and what its manifest says of them.

@@ -31,7 +31,7 @@ std::string key_of(const CompileJob& job, std::span<const std::string> flags,
 // Sources: torch_neuronx's trace.py; neuronx-cc's documentation has none.
 std::string reason_of(const Ended& ended, const CompileSettings& settings) {
   if (ended.timed_out) {
-    return fmt::format("was ended after {:.0f} s",
+    return fmt::format("was ended after {:.0f} s: use fewer --jobs, or --emit-only and finish",
                        std::chrono::duration<double>(settings.timeout).count());
   }
   const auto is = [&](int signal) {

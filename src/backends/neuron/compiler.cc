@@ -55,13 +55,11 @@ Path located(const std::string& program) {
   std::error_code ignored;
   const bool runs = !path.empty() && std::filesystem::is_regular_file(path, ignored) &&
                     ::access(path.c_str(), X_OK) == 0;
-  check(
-      runs,
-      "{}: {}. It is AWS's compiler, on any x86-64 Linux: `pip install 'neuronx-cc==2.*' "
-      "--extra-index-"
-      "url https://pip.repos.neuron.amazonaws.com`; or give --neuronx-cc PATH, or --emit-only and "
-      "compile the modules elsewhere",
-      shown(name, 1000), is_path ? "is no program that can be run" : "is not in $PATH");
+  check(runs,
+        "{}: {}. It is AWS's compiler, on any x86-64 Linux: `pip install 'neuronx-cc==2.*' "
+        "--extra-index-url https://pip.repos.neuron.amazonaws.com`; or give --neuronx-cc PATH, or "
+        "--emit-only and compile the modules elsewhere",
+        shown(name, 1000), is_path ? "is no program that can be run" : "is not in $PATH");
   return path;
 }
 

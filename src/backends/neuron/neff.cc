@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstring>
 
+#include "backends/neuron/nrt_status.h"
 #include "base/error.h"
 
 namespace ng {
@@ -10,13 +11,8 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little);
 
-constexpr std::string_view kUpdateRuntime =
-    "sudo apt-get update && sudo apt-get install --only-upgrade aws-neuronx-runtime-lib "
-    "aws-neuronx-collectives";
-constexpr std::string_view kUpdateDriver =
-    "sudo apt-get update && sudo apt-get install --only-upgrade aws-neuronx-dkms";
 constexpr std::string_view kUpdateCompiler =
-    "pip install --upgrade 'neuronx-cc==2.*' --extra-index-url "
+    "that compiler is the older: pip install --upgrade 'neuronx-cc==2.*' --extra-index-url "
     "https://pip.repos.neuron.amazonaws.com";
 
 template <size_t N>
@@ -26,35 +22,7 @@ std::string text_of(const char (&field)[N]) {
 
 template <size_t N>
 std::string hex_of(const uint8_t (&field)[N]) {
-  std::string text;
-  for (const uint8_t byte : field) text += fmt::format("{:02x}", byte);
-  return text;
-}
-
-// SDK, compiler/neuronx-cc/faq.rst: compiler and runtime of one major number work together.
-void check_majors(const NeuronVersion& compiler, const NeuronVersion& runtime,
-                  std::string_view what) {
-  check(compiler.major() <= runtime.major(),
-        "{}: was made by neuronx-cc {}, and the Neuron runtime {} here is older, of another major "
-        "version: {}",
-        what, compiler.text, runtime.text, kUpdateRuntime);
-  check(compiler.major() >= runtime.major(),
-        "{}: was made by neuronx-cc {}, which is older than the Neuron runtime {} here, of another "
-        "major version: {}, then `neuroglot compile` again",
-        what, compiler.text, runtime.text, kUpdateCompiler);
-}
-
-// SDK, release-notes/components/runtime.rst: driver 2.29 needs runtime 2.33, or nrt_init() fails.
-void check_driver(const NeuronVersion& runtime, const NeuronVersion& driver) {
-  const auto at_least = [](const NeuronVersion& version, uint32_t minor) {
-    return version >= NeuronVersion{{2, minor, 0, 0}, ""};
-  };
-  check(!at_least(driver, 29) || at_least(runtime, 33),
-        "the Neuron runtime {} is older than the driver {} allows (2.33 at least): {}",
-        runtime.text, driver.text, kUpdateRuntime);
-  check(driver.major() >= runtime.major(),
-        "the Neuron driver {} is older than the runtime {}, of another major version: {}",
-        driver.text, runtime.text, kUpdateDriver);
+  return fmt::format("{:02x}", fmt::join(field, ""));
 }
 
 }  // namespace
@@ -70,20 +38,18 @@ NeffHeader read_neff_header(std::span<const std::byte> file, std::string_view wh
   check(bytes.data_bytes > 0 && bytes.data_bytes <= file.size() - sizeof bytes,
         "{}: is cut short: {} bytes after the header, which says {}; copy it again", what,
         file.size() - sizeof bytes, bytes.data_bytes);
-  NeffHeader header;
-  header.package_version = bytes.package_version;
-  header.data_bytes = bytes.data_bytes;
-  header.major = bytes.major;
-  header.minor = bytes.minor;
-  header.compiler_build = text_of(bytes.compiler_build);
-  header.name = text_of(bytes.name);
-  header.cores = bytes.cores;
-  header.requested_cores = bytes.requested_cores;
-  header.lnc = bytes.lnc;
-  header.hash = hex_of(bytes.hash);
-  header.uuid = hex_of(bytes.uuid);
-  header.features = bytes.features;
-  return header;
+  return {bytes.package_version,
+          bytes.data_bytes,
+          bytes.major,
+          bytes.minor,
+          text_of(bytes.compiler_build),
+          text_of(bytes.name),
+          bytes.cores,
+          bytes.requested_cores,
+          bytes.lnc,
+          hex_of(bytes.hash),
+          hex_of(bytes.uuid),
+          bytes.features};
 }
 
 std::string describe(const NeffHeader& header) {
@@ -113,19 +79,13 @@ std::optional<NeuronVersion> compiler_of(const NeffHeader& header) {
   return parse_neuron_version(build);
 }
 
-void check_neff_compiler(const NeffHeader& header, const NeuronVersion& expected,
-                         std::string_view what) {
-  const auto compiler = compiler_of(header);
-  check(compiler.has_value(), "{}: its compiler's version is not understood: \"{}\"", what,
-        shown(header.compiler_build));
-  check(*compiler >= expected,
-        "{}: was made by neuronx-cc {}, which is older than the bundle's {}: {} where it was "
-        "compiled, then compile it again",
-        what, compiler->text, expected.text, kUpdateCompiler);
-  check(*compiler <= expected,
-        "{}: was made by neuronx-cc {}; the bundle's compiler {} is older: {}, then `neuroglot "
-        "compile` the bundle again",
-        what, compiler->text, expected.text, kUpdateCompiler);
+void check_neff_compiler(const NeffHeader& header, const NeffHeader& first, std::string_view what) {
+  if (header.compiler_build == first.compiler_build) return;
+  const auto own = compiler_of(header), other = compiler_of(first);
+  const bool known = own && other && *own != *other;
+  fail("{}: was made by neuronx-cc \"{}\", others of the bundle by \"{}\": compile all with one{}",
+       what, shown(header.compiler_build, 128), shown(first.compiler_build, 128),
+       known ? fmt::format(", not {}: {}", std::min(*own, *other).text, kUpdateCompiler) : "");
 }
 
 void check_neff_runs(const NeffHeader& header, const NeuronStack& stack, std::string_view what) {
@@ -135,15 +95,13 @@ void check_neff_runs(const NeffHeader& header, const NeuronStack& stack, std::st
         what);
   check(is_emulated(header) || !stack.emulated,
         "{}: is a real NEFF, which the emulated runtime cannot run: --device neuron", what);
-  if (stack.runtime && stack.driver) check_driver(*stack.runtime, *stack.driver);
   const auto compiler = compiler_of(header);
-  if (compiler && stack.runtime) check_majors(*compiler, *stack.runtime, what);
-  const uint64_t unknown = stack.features ? header.features & ~*stack.features : 0;
-  check(unknown == 0,
-        "{}: has the feature bits {:#x}, which the Neuron runtime{}{} here does not know: the "
-        "runtime is older than neuronx-cc {}: {}",
-        what, unknown, stack.runtime ? " " : "", stack.runtime ? stack.runtime->text : "",
-        shown(header.compiler_build), kUpdateRuntime);
+  // SDK, compiler/neuronx-cc/faq.rst: compiler and runtime of one major number work together.
+  if (compiler && stack.runtime && compiler->major() != stack.runtime->major()) {
+    fail("{}: was made by neuronx-cc {}, the runtime here is {}, of another major version: {}",
+         what, compiler->text, stack.runtime->text,
+         *compiler < *stack.runtime ? kUpdateCompiler : nrt::kUpdateRuntime);
+  }
   check(header.lnc <= 1 ? stack.lnc <= 1 : header.lnc == stack.lnc,
         "{}: was compiled for logical cores of {} physical ones, here they have {}: "
         "export NEURON_LOGICAL_NC_CONFIG={}",

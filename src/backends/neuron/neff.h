@@ -48,16 +48,14 @@ std::optional<NeuronVersion> compiler_of(const NeffHeader& header);
 
 // What is installed where a NEFF is to run; empty: unknown, and not compared.
 struct NeuronStack {
-  std::optional<NeuronVersion> runtime, driver;
-  std::optional<uint64_t> features;  // that the runtime knows
+  std::optional<NeuronVersion> runtime;
   uint32_t lnc = 1;
   bool emulated = false;
 };
 
-// Each refuses with a User error that says which side is older and the command that mends it.
-// A NEFF must be of the compiler that the bundle's other NEFFs were made by.
-void check_neff_compiler(const NeffHeader& header, const NeuronVersion& expected,
-                         std::string_view what);
+// Each refuses with a User error that says which side is older, where both builds are understood,
+// and the command that mends it. A NEFF must have the build of the bundle's other NEFFs.
+void check_neff_compiler(const NeffHeader& header, const NeffHeader& first, std::string_view what);
 void check_neff_runs(const NeffHeader& header, const NeuronStack& stack, std::string_view what);
 
 }  // namespace ng

@@ -158,12 +158,11 @@ class OpenedNeuron : public Device {
     check_ranks(interface, ranks_);
     const std::span<const std::byte> neff = programs_(interface.name);
     const std::string what = interface.name + ".neff";
-    NeuronStack stack;
-    stack.runtime = runtime_.version();
-    stack.lnc = logical_core(target_);
-    stack.emulated = emulated_;
-    check_neff_runs(read_neff_header(neff, what), stack, what);
-    Handle model = runtime_.load(neff);
+    const NeffHeader header = read_neff_header(neff, what);
+    check_neff_runs(header, {runtime_.version(), logical_core(target_), emulated_}, what);
+    Handle model =
+        runtime_.load(neff, fmt::format("{} (by neuronx-cc {}) on {}", what,
+                                        shown(header.compiler_build, 128), description()));
     check_tensors(runtime_.tensors_of(model), interface);
     const auto upload = [&](const Tensor& tensor, const std::string& name) {
       Handle buffer = runtime_.allocate(tensor.data.size(), name);

@@ -211,11 +211,12 @@ void Release::operator()(void* object) const noexcept {
 Runtime::Runtime(const std::string& library, int core, Rank rank)
     : library_(shared_library(library)), core_(core), rank_(rank) {
   if (rank_.of > 1 && library_->functions.load_collectives == nullptr) {
-    fail("lacks nrt_load_collectives, which bundles of --tp need");
+    fail(library_->path, "lacks nrt_load_collectives, which bundles of --tp need");
   }
   if (!library_->open) {
     if (cores() == 0) {
-      fail("no Neuron core is visible: see `neuron-ls` and NEURON_RT_VISIBLE_CORES");
+      fail(library_->path,
+           "no Neuron core is visible: see `neuron-ls` and NEURON_RT_VISIBLE_CORES");
     }
     // Results must not depend on chance; the runtime reads this when it begins.
     ::setenv("NEURON_RT_STOCHASTIC_ROUNDING_EN", "0", 1);
@@ -223,15 +224,16 @@ Runtime::Runtime(const std::string& library, int core, Rank rank)
     call("nrt_init", library_->functions.init, kNoFramework, "", "");
     library_->open = true;
   }
-  if (core_ >= cores()) fail(fmt::format("core {}: {} are visible", core_, cores()));
+  if (core_ >= cores())
+    fail(library_->path, fmt::format("core {}: {} are visible", core_, cores()));
 }
 
 const std::optional<NeuronVersion>& Runtime::version() const { return library_->version; }
 int Runtime::cores() const { return static_cast<int>(library_->cores.value_or(1)); }
 
 template <class F, class... Args>
-void Runtime::call(const char* name, F function, Args... args) {
-  if (!lost_.empty()) fail(fmt::format("the device was lost before: {}", lost_));
+void Runtime::call(std::string_view name, F function, Args... args) {
+  if (!lost_.empty()) fail(library_->path, fmt::format("the device was lost before: {}", lost_));
   const Status status = call_patiently(function, args...);
   if (status == kSuccess) return;
   const StatusRow& row = describe_status(status);
@@ -240,7 +242,7 @@ void Runtime::call(const char* name, F function, Args... args) {
   if (!row.advice.empty()) message += fmt::format(": {}", row.advice);
   if (status == kResource) message += memory_used();
   if (row.policy == Policy::restart) lost_ = message;
-  fail(message);
+  fail(library_->path, message);
 }
 
 std::string Runtime::memory_used() const {
@@ -253,18 +255,18 @@ std::string Runtime::memory_used() const {
   return fmt::format(" ({} of {} MB are used)", stats.used >> 20, stats.limit >> 20);
 }
 
-void Runtime::fail(const std::string& message) const { nrt::fail(library_->path, message); }
-
-Handle Runtime::load(std::span<const std::byte> neff) {
+Handle Runtime::load(std::span<const std::byte> neff, const std::string& what) {
   Model* model = nullptr;
   const void* bytes = neff.data();
   if (rank_.of == 1) {
-    call("nrt_load", library_->functions.load, bytes, neff.size(), core_, kOneCore, &model);
+    call("nrt_load of " + what, library_->functions.load, bytes, neff.size(), core_, kOneCore,
+         &model);
   } else {
-    call("nrt_load_collectives", library_->functions.load_collectives, bytes, neff.size(), core_,
-         kOneCore, static_cast<uint32_t>(rank_.number), static_cast<uint32_t>(rank_.of), &model);
+    call("nrt_load_collectives of " + what, library_->functions.load_collectives, bytes,
+         neff.size(), core_, kOneCore, static_cast<uint32_t>(rank_.number),
+         static_cast<uint32_t>(rank_.of), &model);
   }
-  if (model == nullptr) fail("loading gave nothing");
+  if (model == nullptr) fail(library_->path, "loading gave nothing");
   return {model, Release{this, Kind::model}};
 }
 
@@ -272,7 +274,7 @@ std::vector<NamedTensor> Runtime::tensors_of(const Handle& model) {
   TensorInfos* infos = nullptr;
   call("nrt_get_model_tensor_info", library_->functions.get_model_tensor_info,
        static_cast<Model*>(model.get()), &infos);
-  if (infos == nullptr) fail("nrt_get_model_tensor_info gave nothing");
+  if (infos == nullptr) fail(library_->path, "nrt_get_model_tensor_info gave nothing");
   std::vector<NamedTensor> found;
   const uint64_t count = infos->count;
   for (uint64_t i = 0; i < std::min(count, kMostTensors); ++i) {
@@ -281,7 +283,7 @@ std::vector<NamedTensor> Runtime::tensors_of(const Handle& model) {
                      info.usage == kInput, info.size});
   }
   call("nrt_free_model_tensor_info", library_->functions.free_model_tensor_info, infos);
-  if (count > kMostTensors) fail(fmt::format("a NEFF has {} tensors", count));
+  if (count > kMostTensors) fail(library_->path, fmt::format("a NEFF has {} tensors", count));
   return found;
 }
 
@@ -289,7 +291,7 @@ Handle Runtime::allocate(uint64_t bytes, const std::string& name) {
   Buffer* buffer = nullptr;
   call("nrt_tensor_allocate", library_->functions.tensor_allocate, kOnDevice, core_, size_t{bytes},
        name.c_str(), &buffer);
-  if (buffer == nullptr) fail("nrt_tensor_allocate gave nothing");
+  if (buffer == nullptr) fail(library_->path, "nrt_tensor_allocate gave nothing");
   return {buffer, Release{this, Kind::buffer}};
 }
 
@@ -306,7 +308,7 @@ void Runtime::read(const Handle& buffer, std::span<std::byte> bytes) {
 Handle Runtime::make_set() {
   Set* set = nullptr;
   call("nrt_allocate_tensor_set", library_->functions.allocate_tensor_set, &set);
-  if (set == nullptr) fail("nrt_allocate_tensor_set gave nothing");
+  if (set == nullptr) fail(library_->path, "nrt_allocate_tensor_set gave nothing");
   return {set, Release{this, Kind::set}};
 }
 

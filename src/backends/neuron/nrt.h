@@ -60,8 +60,9 @@ class Runtime {
 
   const std::optional<NeuronVersion>& version() const;
   int cores() const;  // that this process sees
+  bool lost() const { return !lost_.empty(); }
 
-  Handle load(std::span<const std::byte> neff);
+  Handle load(std::span<const std::byte> neff, const std::string& what);  // `what`: for errors
   std::vector<NamedTensor> tensors_of(const Handle& model);
 
   Handle allocate(uint64_t bytes, const std::string& name);
@@ -75,9 +76,8 @@ class Runtime {
  private:
   friend struct Release;
   template <class F, class... Args>
-  void call(const char* name, F function, Args... args);
+  void call(std::string_view name, F function, Args... args);
   std::string memory_used() const;
-  [[noreturn]] void fail(const std::string& message) const;
 
   const std::shared_ptr<Library> library_;
   const int32_t core_;

@@ -13,6 +13,10 @@ namespace ng::nrt {
 enum class Policy : uint8_t { retry, request, restart };
 inline constexpr int kTries = 10;  // pauses of 1, 2, 4, … ms: half a second
 
+inline constexpr std::string_view kUpdateRuntime =
+    "the runtime is the older: sudo apt-get update && sudo apt-get install --only-upgrade "
+    "aws-neuronx-runtime-lib aws-neuronx-collectives";
+
 struct StatusRow {
   Status status;
   std::string_view name;
