@@ -97,25 +97,53 @@ class Cores(Neuron):
 
     LINES = b"".join(b"I like %s.\n" % word for word in (b"tea", b"milk", b"the sea", b"my dog", b"you", b"it"))
 
-    def translate(self, **env):
+    def translate(self, *options, lines=LINES, cores="2", **env):
         stats = self.own / "stats.json"
         code, out, error = self.run_here("translate", self.bundle, "--device", "emulated", *LANGUAGES, "--stats", stats,
-                                         stdin=self.LINES, EMULATED_NRT_CORES="2", **env)
+                                         *options, stdin=lines, EMULATED_NRT_CORES=cores, **env)
         return code, out.decode().splitlines(), error, json.loads(stats.read_text())
 
     def test_replicas_share_the_lines(self):
         code, alone, error = self.run_here("translate", self.bundle, "--device", "emulated", *LANGUAGES, stdin=self.LINES)
         self.assertEqual(code, 0, error)
-        code, lines, error, stats = self.translate()
+        code, lines, error, _ = self.translate()
         self.assertEqual(code, 0, error)
         self.assertEqual(lines, alone.decode().splitlines())
-        encoders = [count for name, count in stats["executions"].items() if name.startswith("encode-b2")]
-        self.assertGreaterEqual(sum(encoders), 2, stats)
+        slow = "nrt_execute@1=3000ms,nrt_execute@1=1006,nrt_execute@2=1006"  # the second run is another core's
+        error = self.translate(EMULATED_NRT=slow)[2]
+        self.assertIn("core 0: Neuron", error)
+        self.assertIn("core 1: Neuron", error)
+
+    def test_a_run_that_fails_answers_its_lines_and_the_core_goes_on(self):
+        whole = self.translate()[1]
+        for cores, status, name in (("1", 1006, "NRT_EXEC_OOB"), ("1", 1003, "WITH_NUM_ERR"), ("2", 1006, "_OOB")):
+            code, lines, error, _ = self.translate("--batch", "1", cores=cores, EMULATED_NRT=f"nrt_execute@9={status}")
+            self.assertEqual(code, 2, error)
+            self.assertEqual(lines.count(""), 1, lines)
+            self.assertEqual([line for line in lines if line], [line for line, mine in zip(whole, lines) if mine])
+            self.assertIn(name, error)
+            self.assertIn("1 of 6 lines failed", error)
+            self.assertNotIn("lost", error)
+
+    def test_where_every_core_is_lost_every_line_is_answered(self):
+        for cores in ("1", "2"):
+            asked = b"".join(b'{"id": %d, "text": "Why?"}\n' % i for i in range(6))
+            code, lines, error, _ = self.translate("--batch", "1", "--jsonl", lines=asked, cores=cores,
+                                                   EMULATED_NRT="nrt_execute@4+=1202")
+            self.assertEqual(code, 2, error)
+            answers = [json.loads(line) for line in lines]
+            self.assertEqual([answer["id"] for answer in answers], list(range(6)))
+            self.assertIn("every device is lost: ", answers[5]["error"]["message"])
+
+    def test_a_core_that_nobody_needed_takes_over(self):
+        code, lines, error, _ = self.translate("--batch", "1", lines=b"Why?\nI like tea.\n",
+                                               EMULATED_NRT="nrt_execute@3=1202")
+        self.assertEqual((code, len(lines), lines.count("")), (2, 2, 1), error)
 
     def test_a_core_that_fails_answers_its_lines_and_the_other_goes_on(self):
         code, lines, error, _ = self.translate(EMULATED_NRT="nrt_execute@9=1202")
         self.assertEqual(code, 2, error)
-        self.assertIn("not all devices lived: core ", error)
+        self.assertIn("a device failed: core ", error)
         lost = lines.count("")
         self.assertTrue(1 <= lost <= 3, lines)
         self.assertIn(f"{lost} of 6 lines failed", error)
@@ -194,6 +222,22 @@ class Finish(Neuron):
         self.assertEqual((bundle / "weights.bin").read_bytes(), (here / "weights.bin").read_bytes())
         self.assertEqual(self.run_here("inspect", bundle, "--check")[0], 0)
 
+    def test_a_build_that_is_no_version_is_taken_and_the_arguments_are_kept(self):
+        bundle = self.own / "named"
+        code, out, error = self.run_here("compile", DEMO, "-o", bundle, "--target", "inf2", "--emit-only",
+                                         "--compiler-args", "--enable-fast-loading-neuron-binaries", *SMALL)
+        self.assertEqual(code, 0, error)
+        neffs = self.compiled_elsewhere(bundle, out.decode())
+        for neff in neffs.glob("*.neff"):
+            whole = neff.read_bytes()
+            neff.write_bytes(whole[:40] + b"release/x@6c66f4b".ljust(128, b"\0") + whole[168:])
+        code, _, error = self.run_here("finish", bundle, "--neffs", neffs, "--quiet")
+        self.assertEqual(code, 0, error)
+        manifest = json.loads((bundle / "manifest.json").read_text())
+        self.assertEqual(manifest["compiler"], {"build": "release/x@6c66f4b",
+                                                "arguments": ["--enable-fast-loading-neuron-binaries"]})
+        self.assertEqual(self.run_here("inspect", bundle, "--check")[0], 0)
+
     def test_neffs_that_are_none_are_refused_and_the_bundle_stays(self):
         bundle, commands = self.emitted("refused")
         before = (bundle / "manifest.json").read_bytes()
@@ -222,22 +266,6 @@ class Finish(Neuron):
 
 class Run(Neuron):
     TEXT = b"I like tea.\nThe house is very old.\nWhere is Tom?\nWhy?\nI would like a cup of tea.\n"
-    def test_a_build_that_is_no_version_is_taken_and_the_arguments_are_kept(self):
-        bundle = self.own / "named"
-        code, out, error = self.run_here("compile", DEMO, "-o", bundle, "--target", "inf2", "--emit-only",
-                                         "--compiler-args", "--enable-fast-loading-neuron-binaries", *SMALL)
-        self.assertEqual(code, 0, error)
-        neffs = self.compiled_elsewhere(bundle, out.decode())
-        for neff in neffs.glob("*.neff"):
-            whole = neff.read_bytes()
-            neff.write_bytes(whole[:40] + b"release/x@6c66f4b".ljust(128, b"\0") + whole[168:])
-        code, _, error = self.run_here("finish", bundle, "--neffs", neffs, "--quiet")
-        self.assertEqual(code, 0, error)
-        manifest = json.loads((bundle / "manifest.json").read_text())
-        self.assertEqual(manifest["compiler"], {"build": "release/x@6c66f4b",
-                                                "arguments": ["--enable-fast-loading-neuron-binaries"]})
-        self.assertEqual(self.run_here("inspect", bundle, "--check")[0], 0)
-
 
     @classmethod
     def setUpClass(cls):

@@ -23,18 +23,18 @@ struct Course {
   std::atomic<int> to_fail{0};
 };
 
-// A device whose runs fail from a number on.
+// A device that is lost with a run, or in which that run alone fails.
 class Failing : public Executable {
  public:
-  Failing(std::unique_ptr<Executable> inner, std::atomic<int>& left, Course& course)
-      : inner_(std::move(inner)), left_(left), course_(course) {}
+  Failing(std::unique_ptr<Executable> inner, std::atomic<int>& left, bool fault, Course& course)
+      : inner_(std::move(inner)), left_(left), fault_(fault), course_(course) {}
   const std::vector<Port>& inputs() const override { return inner_->inputs(); }
   const std::vector<Port>& outputs() const override { return inner_->outputs(); }
   void run(std::span<const Argument> inputs, std::span<const Argument> outputs) override {
-    if (left_-- <= 0) {
-      --course_.to_fail;
-      throw Error(Error::Kind::Device, "the core is gone");
-    }
+    const int left = left_--;
+    if (left == 0) --course_.to_fail;
+    if (left == 0 && fault_) throw Fault("the run failed");
+    if (left <= 0 && !fault_) throw Error(Error::Kind::Device, "the core is gone");
     while (left_ > kNever / 2 && course_.to_fail > 0) std::this_thread::yield();
     inner_->run(inputs, outputs);
   }
@@ -42,35 +42,48 @@ class Failing : public Executable {
  private:
   std::unique_ptr<Executable> inner_;
   std::atomic<int>& left_;
+  const bool fault_;
   Course& course_;
 };
 
 class FailingDevice : public Device {
  public:
-  FailingDevice(int runs, Course& course) : inner_(open_cpu({1})), left_(runs), course_(course) {
+  FailingDevice(int runs, bool fault, Course& course)
+      : inner_(open_cpu({1})), left_(runs), fault_(fault), course_(course) {
     course.to_fail += runs < kNever ? 1 : 0;
   }
   std::unique_ptr<Executable> load(std::string_view artifact,
                                    const WeightSource& weights) override {
-    return std::make_unique<Failing>(inner_->load(artifact, weights), left_, course_);
+    return std::make_unique<Failing>(inner_->load(artifact, weights), left_, fault_, course_);
   }
   std::string description() const override { return "failing"; }
 
  private:
   std::unique_ptr<Device> inner_;
   std::atomic<int> left_;
+  const bool fault_;
   Course& course_;
 };
 
 // Replicas whose devices fail after so many runs each.
 struct Cores {
-  explicit Cores(const std::vector<int>& runs)
-      : replicas(runs.size(), [this, runs](size_t i) {
+  explicit Cores(const std::vector<int>& runs, bool fault = false)
+      : replicas(runs.size(), [this, runs, fault](size_t i) {
           opened.insert(i);
-          devices.push_back(std::make_unique<FailingDevice>(runs[i], course));
+          devices.push_back(std::make_unique<FailingDevice>(runs[i], fault, course));
           return std::make_unique<Session>(test::tiny().phases(), *devices.back());
         }) {}
   Course course;
+  // What check_devices() says.
+  std::string told() const {
+    try {
+      replicas.check_devices();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), Error::Kind::Device);
+      return error.what();
+    }
+    return "";
+  }
   std::vector<std::unique_ptr<Device>> devices;
   std::set<size_t> opened;
   Replicas replicas;
@@ -102,7 +115,7 @@ TEST(Replicas, GiveEveryJobItsResult) {
       for (size_t i = 0; i < jobs.size(); ++i) ASSERT_EQ(test::result_of(jobs[i]), expected[i]);
     }
     EXPECT_EQ(cores.opened.size(), count);
-    EXPECT_TRUE(cores.replicas.lost().empty());
+    EXPECT_EQ(cores.told(), "");
   }
 }
 
@@ -129,8 +142,7 @@ TEST(Replicas, OneThatFailsAnswersItsJobsAndTheOthersGoOn) {
     }
     EXPECT_GE(failed, 1U) << runs;
     EXPECT_LE(failed, 20U) << runs;
-    ASSERT_EQ(cores.replicas.lost().size(), 1U);
-    EXPECT_EQ(cores.replicas.lost()[0], "core 1: the core is gone");
+    EXPECT_EQ(cores.told(), "a device failed: core 1 is lost: the core is gone");
 
     std::vector<Job> more = some_jobs(7, 40);  // all of them by the other
     cores.replicas.run(more, {3});
@@ -138,17 +150,43 @@ TEST(Replicas, OneThatFailsAnswersItsJobsAndTheOthersGoOn) {
   }
 }
 
-TEST(Replicas, WhereNoneIsLeftTheRunFails) {
-  for (const std::vector<int>& runs : {std::vector<int>{2}, {2, 2}}) {
-    Cores cores(runs);
-    std::vector<Job> jobs = some_jobs(8, 40);
-    try {
-      cores.replicas.run(jobs, {2});
-      FAIL();
-    } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), Error::Kind::Device);
-      EXPECT_THAT(error.what(), HasSubstr("the core is gone"));
+TEST(Replicas, AFaultFailsTheJobsThatWereInTheRunAndNoOthers) {
+  const std::vector<std::string> expected = results_alone(some_jobs(9, 40));
+  for (const std::vector<int>& cores_of : {std::vector<int>{0}, {1}, {7}, {20}, {kNever, 5}}) {
+    Cores cores(cores_of, true);
+    for (const size_t most : {3U, 0U}) {  // the second time all is well
+      std::vector<Job> jobs = some_jobs(9, 40);
+      cores.replicas.run(jobs, {3});
+      size_t failed = 0;
+      for (size_t i = 0; i < jobs.size(); ++i) {
+        const bool in_it = jobs[i].error == "the run failed";
+        failed += in_it ? 1 : 0;
+        ASSERT_EQ(test::result_of(jobs[i]), in_it ? jobs[i].error : expected[i]);
+      }
+      EXPECT_EQ(failed > 0, most > 0);
+      EXPECT_LE(failed, most);
     }
+    const size_t last = cores_of.size() - 1;
+    EXPECT_EQ(cores.told(), fmt::format("a device failed: core {}: the run failed", last));
+  }
+}
+
+TEST(Replicas, WhereNoneIsLeftEveryJobIsAnswered) {
+  const std::vector<std::string> expected = results_alone(some_jobs(8, 40));
+  for (const std::vector<int>& runs : {std::vector<int>{2}, {0}, {25}, {20, 20}}) {
+    Cores cores(runs);
+    for (int again = 0; again < 2; ++again) {
+      std::vector<Job> jobs = some_jobs(8, 40);
+      cores.replicas.run(jobs, {2});
+      size_t waited = 0;
+      for (size_t i = 0; i < jobs.size(); ++i) {
+        waited += jobs[i].error.starts_with("every device is lost: the core is gone") ? 1 : 0;
+        const bool gone = jobs[i].error.find("the core is gone") != std::string::npos;
+        ASSERT_EQ(test::result_of(jobs[i]), gone ? jobs[i].error : expected[i]);
+      }
+      EXPECT_GT(waited, again == 1 ? 39U : 0U);
+    }
+    EXPECT_THAT(cores.told(), HasSubstr("core 0 is lost: the core is gone"));
   }
 }
 

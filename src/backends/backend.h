@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/error.h"
 #include "tensor/tensor.h"
 
 namespace ng {
@@ -38,6 +39,12 @@ inline Tensor copy_of(const Argument& argument) {
 struct Port {
   std::string name;
   Type type;
+};
+
+// A run failed and its device can be used on: states are zeros, what follows may succeed. After any
+// other error of the kind Device it is of no more use.
+struct Fault : Error {
+  explicit Fault(const std::string& message) : Error(Kind::Device, message) {}
 };
 
 // A loaded artifact. run() is for one caller at a time.

@@ -123,7 +123,7 @@ int Generate::run() {
   stats_.add(*opened_);
   write_stats(options_, stats_);
   const int code = failed_.finish(reader.lines());
-  opened_->check_devices();
+  opened_->replicas->check_devices();
   return code;
 }
 

@@ -62,8 +62,7 @@ ProgramSource programs_of(const Bundle& bundle, const std::string& target) {
           bundle.path().string(), bundle.path().string());
   }
   return [&bundle, target](const std::string& module) {
-    const std::string_view text = bundle.file(program_file(module), target);
-    return std::as_bytes(std::span(text.data(), text.size()));
+    return std::as_bytes(std::span(bundle.file(program_file(module), target)));
   };
 }
 
@@ -232,12 +231,6 @@ std::unique_ptr<Opened> open_session(const Options& options) {
   open_long(options, *opened);
   opened->load_seconds = seconds_now() - start;
   return opened;
-}
-
-void Opened::check_devices() const {
-  if (replicas->lost().empty()) return;
-  throw Error(Error::Kind::Device,
-              fmt::format("not all devices lived: {}", fmt::join(replicas->lost(), "; ")));
 }
 
 void Stats::add(const Opened& opened) {

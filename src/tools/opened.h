@@ -29,7 +29,6 @@ struct Opened {
   double load_seconds = 0;
 
   Session& session() const { return replicas->first(); }
-  void check_devices() const;  // one that failed: Device
 };
 
 CompileOptions compile_options(const Options& options);

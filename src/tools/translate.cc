@@ -217,7 +217,7 @@ int Translate::run() {
   stats_.add(*opened_);
   write_stats(options_, stats_);
   const int code = failed_.finish(reader.lines());
-  opened_->check_devices();
+  opened_->replicas->check_devices();
   return code;
 }
 

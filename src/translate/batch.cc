@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <mutex>
 #include <thread>
+#include <tuple>
 
 #include "base/error.h"
 #include "base/machine.h"
@@ -52,15 +53,12 @@ class Batch {
       prefill();
       choose(false);
       choose(true);
-      std::erase_if(running_, [](const auto& running) {
-        Job& job = running->job();
-        if (running->done() && job.error.empty()) job.error = missing_results(job.search);
-        return running->done() || !job.error.empty();
-      });
+      drop_done();
     }
   }
   // To the jobs that are under way.
   void fail(const std::string& reason) {
+    drop_done();
     for (Job* job : started_) job->error = reason;
     for (const auto& running : running_) running->job().error = reason;
   }
@@ -69,10 +67,16 @@ class Batch {
   bool has_room(const Job& job, size_t in_flight, int64_t rows) const;
   std::vector<Job*> take();
   bool admit();
-  void start(std::span<Job* const> jobs);
   void prefill();
   bool needs_full_rows(const StepNeeds& needs) const;
   void choose(bool full_rows);
+  void drop_done() {
+    std::erase_if(running_, [](const auto& running) {
+      Job& job = running->job();
+      if (running->done() && job.error.empty()) job.error = missing_results(job.search);
+      return running->done() || !job.error.empty();
+    });
+  }
 
   Session& session_;
   Queue& queue_;
@@ -84,21 +88,16 @@ class Batch {
 // Why the modules of a static target cannot run the job, "" if they can.
 std::string beyond_sizes(const StaticSizes& sizes, const Job& job) {
   if (sizes.slots == 0) return "";
-  const auto source = static_cast<int64_t>(job.source.size());
-  const auto target = static_cast<int64_t>(job.search.max_length());
-  const auto beams = static_cast<int64_t>(job.search.beams());
-  const char* const kAdvice = "ask for less, or compile the checkpoint with a larger";
-  if (source > sizes.source) {
-    return fmt::format("{} source ids, the bundle's modules take {}: {} --source-lengths", source,
-                       sizes.source, kAdvice);
-  }
-  if (target > sizes.target) {
-    return fmt::format("max_length {}, the bundle's modules take {}: {} --target-length", target,
-                       sizes.target, kAdvice);
-  }
-  if (beams > sizes.beams) {
-    return fmt::format("num_beams {}, the bundle's modules take {}: {} --beams", beams, sizes.beams,
-                       kAdvice);
+  const std::tuple<const char*, int64_t, int64_t, const char*> rows[] = {
+      {"{} source ids", std::ssize(job.source), sizes.source, "source-lengths"},
+      {"max_length {}", job.search.max_length(), sizes.target, "target-length"},
+      {"num_beams {}", job.search.beams(), sizes.beams, "beams"}};
+  for (const auto& [asked, value, most, flag] : rows) {
+    if (value <= most) continue;
+    return fmt::format(
+        "{}, the bundle's modules take {}: ask for less, or compile the checkpoint with larger "
+        "--{}",
+        fmt::format(fmt::runtime(asked), value), most, flag);
   }
   return "";
 }
@@ -139,9 +138,11 @@ std::vector<Job*> Batch::take() {
   std::vector<Job*> fresh;
   int64_t tokens = 0;
   int64_t rows = 0;
-  for (const auto& running : running_) rows += running->job().search.beams();
   uint64_t reserved = 0;
-  for (const auto& running : running_) reserved += needed_bytes(session_, running->job());
+  for (const auto& running : running_) {
+    rows += running->job().search.beams();
+    reserved += needed_bytes(session_, running->job());
+  }
   const std::lock_guard hold(queue_.mutex);
   std::vector<Job*>& waiting = queue_.waiting;
   const size_t share = (waiting.size() + queue_.sessions - 1) / queue_.sessions;
@@ -173,21 +174,17 @@ std::vector<Job*> Batch::take() {
 bool Batch::admit() {
   started_ = take();
   if (started_.empty()) return false;
-  start(started_);
-  started_.clear();
-  return true;
-}
-
-void Batch::start(std::span<Job* const> jobs) {
   std::vector<Source> sources;
-  for (const Job* job : jobs) sources.push_back({job->source, job->mask});
+  for (const Job* job : started_) sources.push_back({job->source, job->mask});
   const std::vector<Memory> memories = session_.encode(sources);
-  for (size_t i = 0; i < jobs.size(); ++i) {
-    running_.push_back(std::make_unique<Running>(session_, *jobs[i], memories[i]));
+  for (size_t i = 0; i < started_.size(); ++i) {
+    running_.push_back(std::make_unique<Running>(session_, *started_[i], memories[i]));
   }
-  for (auto it = running_.end() - static_cast<long>(jobs.size()); it != running_.end(); ++it) {
+  for (auto it = running_.end() - std::ssize(started_); it != running_.end(); ++it) {
     (*it)->advance_known();
   }
+  started_.clear();
+  return true;
 }
 
 // Sentences of a static target together, which is one run of a module; where memory follows the
@@ -246,6 +243,21 @@ void Batch::choose(bool full_rows) {
   }
 }
 
+// Until no job waits or the device is lost: a fault ends no more than the jobs that are under way.
+void serve(Session& session, Queue& queue, const BatchOptions& options, std::string& fault,
+           std::string& lost) {
+  while (lost.empty()) {
+    Batch batch(session, queue, options);
+    try {
+      return batch.run();
+    } catch (const Error& error) {
+      if (error.kind() != Error::Kind::Device) throw;
+      (dynamic_cast<const Fault*>(&error) != nullptr ? fault : lost) = error.what();
+      batch.fail(error.what());
+    }
+  }
+}
+
 }  // namespace
 
 void run_jobs(Session& session, std::vector<Job>& jobs, const BatchOptions& options) {
@@ -277,45 +289,44 @@ std::vector<size_t> Replicas::usable(size_t jobs) {
 
 void Replicas::run(std::vector<Job>& jobs, const BatchOptions& options) {
   const auto longest = static_cast<size_t>(open_long_ ? first().sizes().source : 0);
-  if (longest > 0) {
-    Queue queue(jobs, longest + 1);
-    if (!queue.waiting.empty() && !long_) long_ = open_long_();
-    if (!queue.waiting.empty()) Batch(*long_, queue, options).run();
+  if (Queue queue(jobs, longest + 1); longest > 0 && !queue.waiting.empty()) {
+    if (!long_) long_ = open_long_();
+    Batch(*long_, queue, options).run();
   }
   Queue queue(jobs, 0, longest > 0 ? longest : SIZE_MAX);
-  if (sessions_.size() == 1) return Batch(first(), queue, options).run();
-  const std::vector<size_t> replicas = usable(queue.waiting.size());
-  queue.sessions = replicas.size();
-  std::vector<std::exception_ptr> failures(replicas.size());  // that are no device's
-  const auto work = [&](size_t at) {
-    Batch batch(*sessions_[replicas[at]], queue, options);
-    try {
-      batch.run();
-    } catch (const Error& error) {
-      if (error.kind() != Error::Kind::Device) failures[at] = std::current_exception();
-      lost_[replicas[at]] = error.what();
-      batch.fail(error.what());
-    } catch (...) {
-      failures[at] = std::current_exception();
+  for (;;) {  // again where all that began are lost
+    const std::vector<size_t> replicas = usable(queue.waiting.size());
+    if (replicas.empty()) break;
+    queue.sessions = replicas.size();
+    std::vector<std::exception_ptr> failures(replicas.size());  // that are no device's
+    const auto work = [&](size_t at) {
+      const size_t i = replicas[at];
+      try {
+        serve(*sessions_[i], queue, options, faults_[i], lost_[i]);
+      } catch (...) {
+        failures[at] = std::current_exception();
+      }
+    };
+    std::vector<std::thread> threads;
+    for (size_t at = 1; at < replicas.size(); ++at) threads.emplace_back(work, at);
+    work(0);
+    for (std::thread& thread : threads) thread.join();
+    for (const auto& failure : failures) {
+      if (failure) std::rethrow_exception(failure);
     }
-  };
-  std::vector<std::thread> threads;
-  for (size_t at = 1; at < replicas.size(); ++at) threads.emplace_back(work, at);
-  if (!replicas.empty()) work(0);
-  for (std::thread& thread : threads) thread.join();
-  for (const auto& failure : failures) {
-    if (failure) std::rethrow_exception(failure);
   }
-  if (queue.waiting.empty()) return;
-  throw Error(Error::Kind::Device, fmt::format("every device failed: {}", fmt::join(lost(), "; ")));
+  for (Job* job : queue.waiting) {
+    job->error = fmt::format("every device is lost: {}", fmt::join(lost_, "; "));
+  }
 }
 
-std::vector<std::string> Replicas::lost() const {
-  std::vector<std::string> told;
+void Replicas::check_devices() const {
+  std::string told;
   for (size_t i = 0; i < lost_.size(); ++i) {
-    if (!lost_[i].empty()) told.push_back(fmt::format("core {}: {}", i, lost_[i]));
+    if (!faults_[i].empty()) told += fmt::format("; core {}: {}", i, faults_[i]);
+    if (!lost_[i].empty()) told += fmt::format("; core {} is lost: {}", i, lost_[i]);
   }
-  return told;
+  if (!told.empty()) throw Error(Error::Kind::Device, "a device failed: " + told.substr(2));
 }
 
 }  // namespace ng

@@ -31,18 +31,19 @@ void run_jobs(Session& session, std::vector<Job>& jobs, const BatchOptions& opti
 class Replicas {
  public:
   using Open = std::function<std::unique_ptr<Session>(size_t replica)>;
-  Replicas(size_t count, Open open) : open_(std::move(open)), sessions_(count), lost_(count) {}
+  Replicas(size_t count, Open open)
+      : open_(std::move(open)), sessions_(count), lost_(count), faults_(count) {}
   Session& first();
   // Where sources run that the others' modules do not take; opened with the first of them.
   void set_long(std::function<std::unique_ptr<Session>()> open) { open_long_ = std::move(open); }
 
   // Each session takes its share of the jobs that nobody has yet, and more whenever it has room. A
-  // device that fails (Device) fails the jobs that it runs, by their errors, and gets no others.
-  // Thrown where there is one alone, or none is left.
+  // run that fails fails the jobs that are in it, by their errors; after a Fault its device gets
+  // others, after any other Device error none. Where none is left, the jobs that wait fail.
   void run(std::vector<Job>& jobs, const BatchOptions& options);
 
-  // What became of devices that failed, a line each.
-  std::vector<std::string> lost() const;
+  // Device, if one failed so far: the last fault of each, and what it was lost by.
+  void check_devices() const;
 
  private:
   std::vector<size_t> usable(size_t jobs);
@@ -51,7 +52,8 @@ class Replicas {
   std::function<std::unique_ptr<Session>()> open_long_;
   std::vector<std::unique_ptr<Session>> sessions_;
   std::unique_ptr<Session> long_;
-  std::vector<std::string> lost_;  // by replica; empty: it is there
+  std::vector<std::string> lost_;    // by replica; empty: it is there
+  std::vector<std::string> faults_;  // by replica; empty: none
 };
 
 }  // namespace ng

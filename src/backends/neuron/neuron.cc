@@ -96,6 +96,28 @@ class NeuronExecutable : public Executable {
   void run(std::span<const Argument> inputs, std::span<const Argument> outputs) override {
     check_arguments(inputs, ports_.inputs);
     check_arguments(outputs, ports_.outputs);
+    try {
+      execute(inputs, outputs);
+    } catch (const Error& error) {
+      if (error.kind() != Error::Kind::Device || runtime_.lost()) throw;
+      for (const End& end : ends_) {  // a NaN in a state would reach whatever reads rows beside it
+        const std::vector<std::byte> zeros(static_cast<size_t>(byte_count(end.state->type)));
+        runtime_.write(end.state->*end.buffer, zeros);
+      }
+      throw Fault(error.what());
+    }
+  }
+
+ private:
+  using Resident = NeuronResidents::Resident;
+  struct End {
+    const Handle& set;
+    std::string name;
+    Resident* state;
+    Handle Resident::*buffer;
+  };
+
+  void execute(std::span<const Argument> inputs, std::span<const Argument> outputs) {
     for (size_t i = 0; i < inputs.size(); ++i) {
       NG_CHECK(inputs[i].data != nullptr, "an input without bytes");
       runtime_.write(inputs_[i], bytes_of(inputs[i]));
@@ -109,15 +131,6 @@ class NeuronExecutable : public Executable {
       if (outputs[i].data != nullptr) runtime_.read(outputs_[i], bytes_of(outputs[i]));
     }
   }
-
- private:
-  using Resident = NeuronResidents::Resident;
-  struct End {
-    const Handle& set;
-    std::string name;
-    Resident* state;
-    Handle Resident::*buffer;
-  };
 
   static std::span<std::byte> bytes_of(const Argument& argument) {
     return {argument.data, static_cast<size_t>(byte_count(argument.type))};

@@ -133,6 +133,32 @@ TEST_F(NeuronDevice, ModulesShareWeightsAndStatesByName) {
   expect_nothing_left();
 }
 
+TEST_F(NeuronDevice, AFaultLeavesZerosInStatesAndTheDeviceCanBeUsedOn) {
+  add(writer("one"));
+  add(reader());
+  for (const char* fault : {"nrt_execute@3=1003", "nrt_tensor_read@2=4"}) {
+    nrt.reset();
+    const auto device = open();
+    const auto one = load(*device, "one"), two = load(*device, "reader");
+    const Environment planted("EMULATED_NRT", fault);
+    write(*one, 5, 7, 0);
+    EXPECT_THROW((read(*two, 0), write(*one, 1, 1, 1)), Fault) << fault;
+    EXPECT_EQ(read(*two, 0), (std::vector<float>{0, 0}));
+    EXPECT_EQ(write(*one, 1, 2, 2), (std::vector<float>{1, 2, 3, 8}));
+  }
+  expect_nothing_left();
+}
+
+TEST_F(NeuronDevice, ANeffThatIsTooNewIsRefusedWithBothVersionsAndTheCommand) {
+  add(writer("one"));
+  const Environment planted("EMULATED_NRT", "nrt_load@1=10");
+  const auto device = open();
+  const std::string error = device_error([&] { load(*device, "one"); });
+  EXPECT_THAT(error, HasSubstr("one.neff (by neuronx-cc emulated-2.27.5334.0) on emulated inf2 "
+                               "(libnrt 2.34.10.0) gave NRT_UNSUPPORTED_NEFF_VERSION"));
+  EXPECT_THAT(error, HasSubstr("the runtime is the older: sudo apt-get update"));
+}
+
 TEST_F(NeuronDevice, CoresHaveStatesOfTheirOwnAndTheLibraryInCommon) {
   const Environment cores("EMULATED_NRT_CORES", "2");
   add(writer("one"));
