@@ -234,6 +234,9 @@ void Verify::check_kernels() {
 void Verify::check_modules() {
   progress_.begin("modules", inputs_.size(), "sentences");
   std::vector<Job> jobs;
+  // One more than a step takes, or prefill would have nothing to do.
+  const int64_t most = std::max<int64_t>(3, bundle_.sizes().beams + 1);
+  const auto known = static_cast<size_t>(std::clamp<int64_t>(bundle_.sizes().target - 1, 1, most));
   for (const ForwardInputs& in : inputs_) {
     if (session_->has_logits()) {
       const Shape shape = {in.target, bundle_.facts().vocabulary};
@@ -244,14 +247,20 @@ void Verify::check_modules() {
                  found_.push_back({{"logits", Tensor::of(DType::f32, shape, logits)}});
                }});
     }
-    const auto& ids = in.decoder_input_ids;
-    const auto known = static_cast<long>(std::clamp<size_t>(ids.size() - 1, 1, 3));
-    jobs.push_back(job(in.input_ids, {ids.begin(), ids.begin() + known}, 2, 2));
+    std::vector<int32_t> prompt = in.decoder_input_ids;
+    prompt.resize(known, prompt.back());
+    jobs.push_back(job(in.input_ids, std::move(prompt), 2, 2));
+    std::vector<Job> alone = {jobs[0]};
+    if (jobs.size() == 1) run(*session_, alone);
     progress_.advance(1);
   }
   run(*session_, jobs);
   progress_.end();
   report_.modules = checker_.modules;
+  for (const Bundle::Module& module : bundle_.modules()) {
+    if (!report_.executions.contains(module.name)) continue;
+    report_.backends[module.name] = (module.cpu ? *cpu_ : device_).description();
+  }
   tell("device", checker_.differences);
   tell(cpu_checker_);
 }
@@ -316,9 +325,8 @@ bool Verify::check_precision() {
   if (!found_.empty()) report_.precision = compare_runs(found_, theirs.runs);
   for (const auto& [tap, error] : report_.precision) {
     if (error <= tolerance) continue;
-    find(
-        "precision", tap,
-        fmt::format("differs by {:.3g} of the largest value; {:.3g} is allowed", error, tolerance));
+    find("precision", tap,
+         fmt::format("differs by {:.3g} of the largest; {:.3g} is allowed", error, tolerance));
   }
   return true;
 }

@@ -32,10 +32,11 @@ struct Finding {
 
 struct VerifyReport {
   std::string device;
-  std::vector<Finding> findings;          // the first is the first level and layer that fails
-  uint64_t tensors = 0, nodes = 0;        // compared
-  std::map<std::string, double> modules;  // that ran → max|difference| / max|interpreter's|
-  Executions executions;                  // of modules
+  std::vector<Finding> findings;                // the first is the first level and layer that fails
+  uint64_t tensors = 0, nodes = 0;              // compared
+  std::map<std::string, double> modules;        // that ran → max|difference| / max|interpreter's|
+  Executions executions;                        // of modules
+  std::map<std::string, std::string> backends;  // who ran each of these
   std::vector<std::pair<std::string, double>> precision;  // tap → max|difference| / max|reference|
   uint64_t tokens = 0, tokens_equal = 0, ties = 0;
   uint64_t texts = 0, texts_equal = 0;           // none where there is no tokenizer

@@ -103,12 +103,13 @@ class FaultyDevice : public Device {
 class VerifyModules : public testing::TestWithParam<DType> {
  protected:
   static Bundle compiled(const TinyCheckpoint& checkpoint, bool with_logits = true,
-                         bool reorder = false, const std::set<std::string>& cpu_ops = {}) {
+                         bool reorder = false, const std::set<std::string>& cpu_ops = {},
+                         int64_t beams = 2) {
     CompileOptions options;
     options.targets = {"pjrt"};
     options.dtype = GetParam();
     options.force = true;
-    options.modules = {{1, 3}, 2, {8, 24}, 16, true, with_logits, reorder};
+    options.modules = {{1, 3}, beams, {8, 24}, 16, true, with_logits, reorder};
     options.modules.cpu_ops = cpu_ops;
     Progress quiet(true);
     compile(Checkpoint::open(checkpoint.model), options, checkpoint.path / "bundle", quiet);
@@ -153,6 +154,18 @@ TEST_P(VerifyModules, FindsNothingInATrueBundle) {
   EXPECT_EQ(report.tokens, report.tokens_equal);
 }
 
+TEST_P(VerifyModules, RunsEveryModuleThatASentenceFits) {
+  for (const int64_t beams : {1, 4}) {
+    const Bundle bundle = compiled(checkpoint_, false, false, {}, beams);
+    const VerifyReport report = verify(bundle);
+    EXPECT_TRUE(report.findings.empty()) << to_json(report).dump(2);
+    for (const Bundle::Module& module : bundle.modules()) {
+      const bool fits = module.name.find("-s24-") == module.name.npos || module.phase != "encode";
+      EXPECT_EQ(report.executions.contains(module.name), fits) << module.name;
+    }
+  }
+}
+
 TEST_P(VerifyModules, FindsNothingWhereCachesAreReorderedButAStateThatIsWrong) {
   const Bundle bundle = compiled(checkpoint_, true, true);
   const VerifyReport report = verify(bundle, {}, true);
@@ -165,9 +178,15 @@ TEST_P(VerifyModules, FindsNothingWhereCachesAreReorderedButAStateThatIsWrong) {
 
 TEST_P(VerifyModules, ChecksTheSegmentsOfBothSides) {
   for (const std::set<std::string>& ops : {std::set<std::string>{"linear"}, {"attend", "embed"}}) {
-    const VerifyReport report = verify(compiled(checkpoint_, true, false, ops), {}, true);
+    const Bundle bundle = compiled(checkpoint_, true, false, ops);
+    const VerifyReport report = verify(bundle, {}, true);
     EXPECT_TRUE(report.findings.empty()) << to_json(report).dump(2);
     EXPECT_GT(report.nodes, 50U);
+    for (const auto& [module, count] : report.executions) {
+      const auto is = [&](const Bundle::Module& one) { return one.name == module && one.cpu; };
+      EXPECT_EQ(report.backends.at(module).starts_with("cpu"),
+                std::ranges::any_of(bundle.modules(), is));
+    }
     EXPECT_TRUE(report.modules.contains(ops.contains("linear") ? "encode-b1-s8-t16.1"
                                                                : "encode-b1-s8-t16.2"));
     EXPECT_EQ(report.tokens, report.tokens_equal);

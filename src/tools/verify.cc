@@ -150,6 +150,7 @@ int verify_command(const Options& options) {
   stats.output_tokens = report.output_tokens;
   stats.device = device->description();
   stats.executions = report.executions;
+  stats.backends = report.backends;
   write_stats(options, stats);
   return tell(report, options);
 }
