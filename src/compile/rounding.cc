@@ -7,6 +7,8 @@
 #include "compile/cache.h"
 #include "compile/recording.h"
 #include "text/chrf.h"
+#include "text/split.h"
+#include "text/utf8.h"
 
 namespace ng {
 namespace {
@@ -21,12 +23,16 @@ std::vector<Job> jobs_of(const Bundle& bundle, const Tokenizer& tokenizer,
   std::vector<Job> jobs;
   for (const TextRequest& request : requests) {
     options.forced_bos_token_id = tokenizer.language_id(request.to);
-    jobs.push_back(
-        {tokenizer.frame(tokenizer.encode_content(request.text),
-                         tokenizer.language_id(request.from)),
-         {},
-         BeamSearch(options, {options.decoder_start_token_id}, bundle.facts().vocabulary),
-         ""});
+    const std::string text = repair_utf8(request.text);
+    const auto most = static_cast<size_t>(TranslateOptions().max_source_tokens) - 2;
+    for (const TextPiece& piece : split_to_fit(tokenizer, text, most)) {  // as translate does
+      jobs.push_back(
+          {tokenizer.frame(tokenizer.encode_content(piece.text),
+                           tokenizer.language_id(request.from)),
+           {},
+           BeamSearch(options, {options.decoder_start_token_id}, bundle.facts().vocabulary),
+           ""});
+    }
   }
   return jobs;
 }
