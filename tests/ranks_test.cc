@@ -1,6 +1,7 @@
 // Do ranks that each run their part of a module choose the tokens that one device chooses?
 #include <gmock/gmock.h>
 
+#include "backends/neuron/nrt_status.h"
 #include "base/refusal_for_test.h"
 #include "static_target_for_test.h"
 
@@ -65,7 +66,23 @@ TEST(Ranks, ThatCannotShareAModelAreRefusedWithBothNumbers) {
   EXPECT_THAT(refused(2, "gelu"), HasSubstr("would be cut (there is no opcode erf"));
 }
 
-// Every call of every function, on a rank: the request ends with an error, nothing is left.
+// What an answer of the runtime's, planted where two ranks run, makes of a request: its error.
+std::string error_of(const std::string& fault) {
+  const Environment planted("EMULATED_NRT", fault);
+  try {
+    NeuronTarget target(checked(options_of(2)));
+    Session session(target.phases());
+    std::mt19937_64 random(5);
+    std::vector<Job> jobs = {test::random_job(random, {9, 3, 12})};
+    run_jobs(session, jobs, {});
+    return jobs[0].error;
+  } catch (const Error& thrown) {
+    EXPECT_EQ(thrown.kind(), Error::Kind::Device);
+    return thrown.what();
+  }
+}
+
+// One call of each function that ranks meet in: the request ends with an error, nothing is left.
 TEST(Ranks, ARankThatFailsEndsTheRunOfAll) {
   const Environment cores("EMULATED_NRT_CORES", "2"), patience("NEURON_RT_EXEC_TIMEOUT", "1");
   const EmulatedNrt nrt;
@@ -73,21 +90,28 @@ TEST(Ranks, ARankThatFailsEndsTheRunOfAll) {
        {"nrt_execute@2=1", "nrt_execute@4=1004", "nrt_load_collectives@2=4",
         "nrt_tensor_write@90=1", "nrt_tensor_read@3=1", "nrt_init@1=1"}) {
     nrt.reset();
-    const Environment planted("EMULATED_NRT", fault);
-    std::string error;
-    try {
-      NeuronTarget target(checked(options_of(2)));
-      Session session(target.phases());
-      std::mt19937_64 random(5);
-      std::vector<Job> jobs = {test::random_job(random, {9, 3, 12})};
-      run_jobs(session, jobs, {});
-      error = jobs[0].error;
-    } catch (const Error& thrown) {
-      EXPECT_EQ(thrown.kind(), Error::Kind::Device);
-      error = thrown.what();
-    }
-    EXPECT_THAT(error, HasSubstr("nrt_")) << fault;
+    EXPECT_THAT(error_of(fault), HasSubstr("nrt_")) << fault;
     EXPECT_EQ(nrt.live() + nrt.misuse(), 0U) << fault;
+  }
+}
+
+// The function that only ranks call, as NeuronFaults asks of those that every device calls.
+TEST(Ranks, EveryStatusOfLoadCollectivesIsRetriedOrSaidAndNothingLeaks) {
+  const Environment cores("EMULATED_NRT_CORES", "2"), patience("NEURON_RT_EXEC_TIMEOUT", "1");
+  const EmulatedNrt library;
+  for (const nrt::StatusRow& row : nrt::statuses()) {
+    for (const int call : {1, 2}) {  // the first, and another rank's
+      const std::string fault = fmt::format("nrt_load_collectives@{}={}", call, row.status);
+      SCOPED_TRACE(fault);
+      library.reset();
+      const std::string error = error_of(fault);
+      if (row.policy == nrt::Policy::retry) {
+        EXPECT_EQ(error, "");
+      } else {
+        EXPECT_THAT(error, HasSubstr(fmt::format("nrt_load_collectives gave {}", row.name)));
+      }
+      EXPECT_EQ(library.live() + library.misuse(), 0U);
+    }
   }
 }
 
