@@ -10,7 +10,8 @@ core, this beside `dd` of as many bytes in the same folder; the modules of both 
 core's, the stand-in compiles them, `finish` takes them back, and the bundle is loaded by the emulated libnrt,
 whose first run is made to fail: what the host then holds beyond the tensors that stand for the device's.
 
-Not measured: AWS's libnrt and its own copies on the host, the driver, and plugins, whose device is the host.
+Not measured: AWS's libnrt and its own copies on the host, the driver, plugins, whose device is the host, and loading
+any module but the first encoder.
 Needs 20 GB of disk and 12 GB of memory. The last line is `emission: N passed, N failed`; exit code 3 is a failure.
 """
 
