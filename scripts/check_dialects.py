@@ -6,9 +6,9 @@ The demo model, alone and with two ranks, and random tiny checkpoints, one of th
 stages, are compiled with random sizes for pjrt and for inf2. In each module of inf2 every custom call AwsNeuronTopK
 with its two results becomes a stable sort of scores and columns, cut, its computation is added, instructions are
 numbered anew, aliases get XLA's kind: the bytes have to be those of pjrt's module, which check_modules.py runs. The
-weights have to be the same bytes too. Each inf2 module is given to emulated-neuronx-cc, which knows the compiler's
-published rules and opcodes; that it refuses erf, where a model has gelu, is expected. --plant plants differences that
-have to be seen. The last line is `dialects: N passed, N failed`; exit code 3 is a failure.
+weights have to be the same bytes too. Each inf2 module is parsed by jaxlib and given to emulated-neuronx-cc, which
+knows the compiler's published rules and opcodes (erf, which it refuses, is cut out where a model has gelu). --plant
+plants differences that have to be seen. The last line is `dialects: N passed, N failed`; exit code 3 is a failure.
 """
 
 import argparse
@@ -22,13 +22,13 @@ from pathlib import Path
 import numpy as np
 
 import module_cases
+import parsed_modules
 import random_models
 from binary import Binary
 from planted_modules import entry, module_class
 
 ROOT = Path(__file__).resolve().parent.parent
 PRED, S32, TUPLE, MAY_ALIAS = 1, 4, 13, 1
-WIDE = 40000  # a vocabulary whose best are found in two stages
 DEMO = module_cases.Compiled((1, 8), 4, (32, 128), 200, "device", True, "f32")
 Module = module_class()
 
@@ -326,8 +326,8 @@ def judge_bundles(options, work, model, compiled, gelu):
         pairs.append(data)
         count += replaced
         wrong += [f"{name}: {found}"] if found else []
-        for said in refusals(options.compiler, work / "inf2/hlo" / name):
-            wrong.append(f"{name}: {said}")
+        wrong += [f"{name}: {said}" for said in refusals(options.compiler, work / "inf2/hlo" / name)]
+    wrong += parsed_modules.refusals(work / "inf2")
     finds = {name.split(".")[0] for name in names[1] if name.startswith("decode") and compiled.topk == "device"}
     if count < len(finds):
         wrong.append(f"{count} instructions replaced in {len(finds)} modules that find the best")
@@ -340,11 +340,7 @@ def random_case(seed, index, work):
     tp = module_cases.draw_tp(rng)
     spec = random_models.make_model(rng, work / "model", tp)
     if index == 0:
-        for path in work.glob("model/*"):
-            path.unlink()
-        spec.config |= {"vocab_size": WIDE, "activation_function": "relu"}
-        random_models.write_json(spec.directory, spec, False)
-        random_models.write_tensors(rng, spec)
+        module_cases.widen(rng, spec, activation_function="relu")
     gelu = spec.config["activation_function"] == "gelu"  # which is cut: ranks run whole modules alone
     compiled = module_cases.make_compiled(rng, spec, 1 if gelu else tp)
     if index == 0:

@@ -11,7 +11,7 @@ into copies of `neuroglot` and `ng_tests`. Judges are asked until one notices:
     hlo, stablehlo  check_modules.py: modules run by a plugin against the unchanged CPU backend
     ranks           the same of modules that two devices of a plugin run together
 
-Those who noticed any have to take what is not changed. A mutant whose text does not stand in its source once is a
+Those who noticed any have to take what is not changed, compiled and linked anew as the mutants are. A mutant whose text does not stand in its source once is a
 failure, as is one that nobody notices. The last line is `mutants: N passed, N failed`; exit code 3 is one.
 """
 
@@ -137,7 +137,7 @@ def by_dialects(programs, options):
 def case(plugin, tp):
     """A checkpoint with requests and what the unchanged CPU backend answers."""
     given = SimpleNamespace(binary=str(BUILD / "neuroglot"), interpreter=str(BUILD / "interpreted"))
-    made = check_modules.Case(check_modules.Unit(1, 0, plugin, "hlo", given), kept(), replace(SIZES, tp=tp))
+    made = check_modules.Case(check_modules.Unit(1, 0, [(plugin, "hlo")], given), kept(), replace(SIZES, tp=tp))
     del made.inputs[1:], made.outputs[1:]  # each costs a process that loads all modules
     return made
 
@@ -242,10 +242,13 @@ def one(task):
 
 
 def unchanged(task):
-    """What a judge notices where nothing is changed."""
+    """What a judge notices where nothing is changed, in programs that are built as the mutants' are."""
     name, options = task
     torch.set_num_threads(1)
-    return name, ask(name, BUILD, options)
+    same = MUTANTS[0]
+    with tempfile.TemporaryDirectory(prefix="check-mutants-") as folder:
+        said = build(same, (ROOT / same.file).read_text(), Path(folder))
+        return name, f"it does not build: {said}" if said else ask(name, Path(folder), options)
 
 
 def chosen(options):
@@ -273,6 +276,7 @@ def parse_options():
 
 def main():
     options = parse_options()
+    check_modules.need_plugins("mutants", options)
     os.environ["CCACHE_DISABLE"] = "1"  # no mutant is compiled twice
     mutants = chosen(options)
     print(f"seed {options.seed}; {len(mutants)} of {len(MUTANTS)} mutants", flush=True)

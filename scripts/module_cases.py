@@ -4,15 +4,20 @@ Random bundles of tiny models, requests at the edges of their buckets, requests 
 and requests that the bundle has to refuse.
 """
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+import random_models
 import random_requests
 from random_models import chance, integer, pick
 from random_requests import prompt_length, words
 
 CPU_OPS = ("embed", "layer_norm", "linear", "attend", "write_rows", "slice")  # all that every module has
+MODEL = Path(__file__).resolve().parent.parent / "models/demo"
+VOCABULARY = 40000  # whose best are found in two stages
 STEPS = 3  # of a request that only has to run a module
 
 
@@ -68,12 +73,42 @@ def make_compiled(rng, spec, tp):
         sources=tuple(sorted({max(3, max(lengths))} | lengths)),
         target=integer(rng, 14, 40),
         topk=pick(rng, ("device", "host"), (7, 3)),
-        with_logits=dtype == "bf16" or chance(rng, 0.6),  # forward alone judges bf16
+        with_logits=dtype == "bf16" or chance(rng, 0.6),  # near ties of bf16 are looked up
         dtype=dtype,
         cpu_ops=cpu_ops,
         beam_caches="history" if on_cpu else pick(rng, ("history", "reorder")),
         tp=tp,
     )
+
+
+DEMO = Compiled((1, 8), 4, (32, 64, 128), 200, "device", True, "f32")
+FOR_WIDE = Compiled((1, 2), 3, (9,), 20, "device", True, "f32")  # sizes for the wide vocabulary
+
+
+@dataclass
+class DemoModel:
+    """The demo in the place of a random model."""
+
+    directory: Path
+    config: dict
+    defaults: dict
+
+    def describe(self):
+        return "the demo model"
+
+
+def demo_model():
+    read = lambda name: json.loads((MODEL / name).read_text())
+    return DemoModel(MODEL, read("config.json"), read("generation_config.json"))
+
+
+def widen(rng, spec, **more):
+    """Writes the model anew with a wide vocabulary and what else its configuration gets."""
+    for path in spec.directory.glob("*"):
+        path.unlink()
+    spec.config |= {"vocab_size": VOCABULARY} | more
+    random_models.write_json(spec.directory, spec, False)
+    random_models.write_tensors(rng, spec)
 
 
 # --- random requests -----------------------------------------------------------------------------

@@ -10,15 +10,26 @@ from pathlib import Path
 SHARED = Path(os.environ.get("NEUROGLOT_SHARED", Path(__file__).resolve().parent.parent.parent / "shared"))
 
 
-def need(check, *paths):
-    """Returns when all paths exist; else ends the program with the last line that scripts/check.sh counts."""
+def absent(check, *paths):
+    """(failed, skipped): none of both when all paths exist; else which does not is said, and one counts."""
     missing = [path for path in paths if not Path(path).exists()]
-    if not missing:
-        return
-    if os.environ.get("CI") == "true":
+    if missing and os.environ.get("CI") == "true":
         print(f"{check}: {missing[0]} is absent, which CI=true does not allow: NEUROGLOT_SHARED says where to look")
-        print(f"{check}: 0 passed, 1 failed", flush=True)
-        sys.exit(3)
-    print(f"skipped: {missing[0]} is absent")
-    print(f"{check}: 0 passed, 0 failed, 1 skipped", flush=True)
-    sys.exit(0)
+        return 1, 0
+    if missing:
+        print(f"skipped: {missing[0]} is absent")
+    return 0, int(bool(missing))
+
+
+def need(check, *paths):
+    """Returns when all paths exist; else ends the program with the last line that scripts/check.sh counts. For
+    programs that have judged nothing yet."""
+    failed, skipped = absent(check, *paths)
+    if failed or skipped:
+        finish(check, 0, failed, skipped)
+
+
+def finish(check, passed, failed, skipped=0):
+    """Ends the program with that line: exit code 3 where anything failed."""
+    print(f"{check}: {passed} passed, {failed} failed{f', {skipped} skipped' if skipped else ''}", flush=True)
+    sys.exit(3 if failed else 0)

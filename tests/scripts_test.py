@@ -231,6 +231,13 @@ class Shared(unittest.TestCase):
         self.assertEqual((code, shell("count", text).strip()), (0, "0 0 1"))
         self.assertIn(f"skipped: {absent} is absent", text)
 
+    def test_failures_before_what_is_absent_stay_failures(self):
+        with contextlib.redirect_stdout(io.StringIO()) as out, unittest.mock.patch.dict(os.environ, {"CI": ""}):
+            failed, skipped = shared.absent("modules", ROOT / "no/such")
+            with self.assertRaises(SystemExit) as end:
+                shared.finish("modules", 4, 2 + failed, skipped)
+        self.assertEqual((end.exception.code, shell("count", out.getvalue()).strip()), (3, "4 2 1"))
+
     def test_a_tokenizer_below_three_million_characters_a_second_is_slow(self):
         rates = [("a", 3e6), ("b", 2.9e6), ("c", float("nan"))]
         measured = {"benchmarks": [{"name": name, "characters/s": rate} for name, rate in rates] + [{"name": "d"}]}
