@@ -191,16 +191,18 @@ struct FileWriter::State {
   Path path;
   int fd = -1;
   std::vector<std::byte> buffer;
-  Sha256 hash;
+
+  void put(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ssize_t done = ::write(fd, bytes.data(), bytes.size());
+      if (done < 0 && errno == EINTR) continue;
+      check(done >= 0, "{}: cannot be written: {}", path.string(), reason());
+      bytes = bytes.subspan(static_cast<size_t>(done));
+    }
+  }
 
   void flush() {
-    size_t done = 0;
-    while (done < buffer.size()) {
-      const ssize_t put = ::write(fd, buffer.data() + done, buffer.size() - done);
-      if (put < 0 && errno == EINTR) continue;
-      check(put >= 0, "{}: cannot be written: {}", path.string(), reason());
-      done += static_cast<size_t>(put);
-    }
+    put(buffer);
     buffer.clear();
   }
 };
@@ -219,14 +221,10 @@ FileWriter::~FileWriter() {
 
 void FileWriter::write(std::span<const std::byte> bytes) {
   constexpr size_t kBuffer = size_t{1} << 20;
-  state_->hash.update(bytes);
   size_ += bytes.size();
-  while (!bytes.empty()) {
-    const auto part = bytes.first(std::min(bytes.size(), kBuffer - state_->buffer.size()));
-    state_->buffer.insert(state_->buffer.end(), part.begin(), part.end());
-    bytes = bytes.subspan(part.size());
-    if (state_->buffer.size() == kBuffer) state_->flush();
-  }
+  if (state_->buffer.size() + bytes.size() > kBuffer) state_->flush();
+  if (bytes.size() >= kBuffer) return state_->put(bytes);
+  state_->buffer.insert(state_->buffer.end(), bytes.begin(), bytes.end());
 }
 
 void FileWriter::pad_to(size_t alignment) {
@@ -236,13 +234,12 @@ void FileWriter::pad_to(size_t alignment) {
 
 void FileWriter::flush() { state_->flush(); }
 
-std::string FileWriter::close() {
+void FileWriter::close() {
   state_->flush();
   const bool synced = ::fsync(state_->fd) == 0 || errno == EINVAL;  // /dev/null has no disk
   const bool closed = ::close(state_->fd) == 0;
   state_->fd = -1;
   check(synced && closed, "{}: cannot be written: {}", state_->path.string(), reason());
-  return state_->hash.finish();
 }
 
 struct WholeFileWriter::State {

@@ -69,8 +69,8 @@ class FileWriter {
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
   void pad_to(size_t alignment);  // zero bytes up to the next multiple
   uint64_t size() const { return size_; }
-  void flush();         // to the file, not to the disk
-  std::string close();  // flushes, syncs; the SHA-256 of all bytes, lower-case hex
+  void flush();  // to the file, not to the disk
+  void close();  // flushes, syncs
 
  private:
   struct State;

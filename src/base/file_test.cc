@@ -186,7 +186,7 @@ TEST_F(File, ReadersSeeOneWholeVersionWhileWritersRace) {
   EXPECT_EQ(names(), Names{"a"});
 }
 
-TEST_F(File, WriterHashesWhatItWrote) {
+TEST_F(File, WriterWritesAndPadsWhateverTheSizes) {
   std::string all;
   FileWriter writer(folder_ / "a");
   for (size_t size : {0, 1, 63, 1 << 20, 3, (3 << 20) + 5}) {
@@ -197,7 +197,7 @@ TEST_F(File, WriterHashesWhatItWrote) {
     all.resize((all.size() + 63) / 64 * 64, '\0');
     EXPECT_EQ(writer.size(), all.size());
   }
-  EXPECT_EQ(writer.close(), sha256(all));
+  writer.close();
   EXPECT_EQ(read_file(folder_ / "a", all.size()), all);
 }
 
@@ -214,7 +214,7 @@ TEST_F(File, WriterNamesAFullDisk) {
 TEST_F(File, WriterWritesToDevicesThatHaveNoDisk) {
   FileWriter writer("/dev/null");
   writer.write("x");
-  EXPECT_EQ(writer.close(), sha256("x"));
+  EXPECT_NO_THROW(writer.close());
 }
 
 TEST_F(File, DirectoryAppearsOnlyAtCommit) {

@@ -25,7 +25,8 @@ void BundleWriter::add_file(const std::string& name, std::string_view bytes) {
   std::filesystem::create_directories((directory_.path() / name).parent_path());
   FileWriter writer(directory_.path() / name);
   writer.write(bytes);
-  files_[name] = {{"bytes", bytes.size()}, {"sha256", writer.close()}};
+  writer.close();
+  files_[name] = {{"bytes", bytes.size()}, {"sha256", sha256(bytes)}};
 }
 
 void BundleWriter::add_file_of(const std::string& target, const std::string& name,
@@ -65,15 +66,17 @@ void BundleWriter::end_tensor() {
 
 void BundleWriter::commit(Json manifest) {
   end_tensor();
-  const uint64_t bytes = weights_.size();
+  weights_.close();
   manifest["schema"] = kSchema;
   manifest["version"] = kBundleVersion;
-  manifest["weights"] = {{"bytes", bytes}, {"sha256", weights_.close()}};
+  manifest["weights"] = {{"bytes", weights_.size()}};
   manifest["files"] = std::move(files_);
   manifest["tensors"] = std::move(tensors_);
   FileWriter text(directory_.path() / kManifestName), hash(directory_.path() / kHashName);
-  text.write(manifest.dump(2) + "\n");
-  hash.write(hash_line(text.close()));
+  const std::string lines = manifest.dump(2) + "\n";
+  text.write(lines);
+  text.close();
+  hash.write(hash_line(sha256(lines)));
   hash.close();
   directory_.commit();
 }

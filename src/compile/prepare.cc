@@ -44,6 +44,17 @@ std::span<const float> floats(const Tensor& tensor) {
   return {reinterpret_cast<const float*>(tensor.data.data()), tensor.data.size() / sizeof(float)};
 }
 
+// Where an element is infinite or NaN, whose bits hold the whole exponent; -1 without.
+template <class Bits>
+int64_t first_special(const Tensor& tensor, Bits exponent) {
+  const std::span bits(reinterpret_cast<const Bits*>(tensor.data.data()),
+                       tensor.data.size() / sizeof(Bits));
+  const auto is_special = [=](Bits x) { return (x & exponent) == exponent; };
+  Bits any = 0;
+  for (const Bits x : bits) any |= static_cast<Bits>(is_special(x));
+  return any == 0 ? -1 : std::ranges::find_if(bits, is_special) - bits.begin();
+}
+
 // [3,17] for the element `at` of a tensor whose rows begin at `first`.
 std::string index_text(const Type& type, int64_t first, int64_t at) {
   std::string text;
@@ -82,11 +93,8 @@ class Evaluation {
     const Tensor input = rows(node.inputs[0], first, count);
     Tensor result = run(node, with_rows(node.types[0], count), {&input, 1});
     if (result.type.dtype != DType::bf16) return result;
-    const std::span bits(reinterpret_cast<const uint16_t*>(result.data.data()),
-                         result.data.size() / sizeof(uint16_t));
-    const auto bad =
-        std::ranges::find_if(bits, [](uint16_t x) { return !std::isfinite(bf16_to_f32(x)); });
-    if (bad != bits.end()) refuse_rounded(node.inputs[0], first, input, bad - bits.begin());
+    const int64_t bad = first_special<uint16_t>(result, 0x7F80);
+    if (bad >= 0) refuse_rounded(node.inputs[0], first, input, bad);
     return result;
   }
 
@@ -180,6 +188,18 @@ std::vector<Block> blocks_of(const Graph& graph) {
   return blocks;
 }
 
+void write_blocks(std::span<Block> blocks, const Graph& graph, BundleWriter& out,
+                  Progress& progress) {
+  for (Block& block : blocks) {
+    if (block.error) std::rethrow_exception(block.error);
+    const Named& output = *block.output;
+    if (block.first == 0) out.begin_tensor(output.name, graph.type(output.value));
+    out.write(block.rows.data);
+    progress.advance(block.rows.data.size());
+    block.rows = {};
+  }
+}
+
 }  // namespace
 
 WeightRows checkpoint_rows(const Checkpoint& checkpoint,
@@ -189,12 +209,10 @@ WeightRows checkpoint_rows(const Checkpoint& checkpoint,
     const StoredTensor& stored = *checkpoint.find(stored_name);
     const Tensor raw = read_rows(stored, first, count);
     Tensor tensor = to_f32(raw);
-    const auto values = floats(tensor);
-    const auto bad =
-        std::find_if(values.begin(), values.end(), [](float x) { return !std::isfinite(x); });
-    if (bad != values.end()) {
+    if (const int64_t bad = first_special<uint32_t>(tensor, 0x7F800000); bad >= 0) {
       fail("{}: '{}' holds {} at {}: weights must be finite", checkpoint.path().string(),
-           stored_name, *bad, index_text(stored.type, first, bad - values.begin()));
+           stored_name, floats(tensor)[static_cast<size_t>(bad)],
+           index_text(stored.type, first, bad));
     }
     if (stored.strides.empty() && !raw.data.empty()) {
       const auto offset = raw.data.data() - stored.file->bytes().data();
@@ -217,24 +235,26 @@ void write_prepared(const Graph& prepare, const WeightRows& weights, BundleWrite
   const Evaluation evaluation(prepare, weights);
   std::vector<Block> blocks = blocks_of(prepare);
   const size_t together = static_cast<size_t>(work.threads.size()) * 2;
-  for (size_t begin = 0; begin < blocks.size(); begin += together) {
-    const auto batch = std::span(blocks).subspan(begin, std::min(together, blocks.size() - begin));
-    work.threads.run(batch.size(), [&](size_t i) {
-      Block& block = batch[i];
+  std::span<Block> made;  // written while the next ones are made
+  for (size_t begin = 0; begin < blocks.size() || !made.empty(); begin += together) {
+    const size_t first = std::min(begin, blocks.size());
+    const auto batch = std::span(blocks).subspan(first, std::min(together, blocks.size() - first));
+    std::exception_ptr failed;
+    work.threads.run(batch.size() + 1, [&](size_t i) {
+      const bool writes = i == batch.size();
       try {
-        block.rows = evaluation.rows(block.output->value, block.first, block.count);
+        if (writes) {
+          write_blocks(made, prepare, out, work.progress);
+        } else {
+          Block& block = batch[i];
+          block.rows = evaluation.rows(block.output->value, block.first, block.count);
+        }
       } catch (...) {
-        block.error = std::current_exception();
+        (writes ? failed : batch[i].error) = std::current_exception();
       }
     });
-    for (Block& block : batch) {
-      if (block.error) std::rethrow_exception(block.error);
-      const Named& output = *block.output;
-      if (block.first == 0) out.begin_tensor(output.name, prepare.type(output.value));
-      out.write(block.rows.data);
-      work.progress.advance(block.rows.data.size());
-      block.rows = {};
-    }
+    if (failed) std::rethrow_exception(failed);
+    made = batch;
   }
 }
 

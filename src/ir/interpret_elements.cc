@@ -65,55 +65,46 @@ struct BF16 {
   static uint16_t put(double x) { return f32_to_bf16(static_cast<float>(x)); }
 };
 
-template <class C>
-void decode(const std::byte* from, int64_t n, double* out) {
-  for (int64_t i = 0; i < n; ++i) {
-    typename C::Bits bits;
-    std::memcpy(&bits, from + static_cast<size_t>(i) * sizeof(bits), sizeof(bits));
-    out[i] = C::get(bits);
-  }
-}
-template <class C>
-void encode(const double* from, int64_t n, std::byte* out) {
-  for (int64_t i = 0; i < n; ++i) {
-    const typename C::Bits bits = C::put(from[i]);
-    std::memcpy(out + static_cast<size_t>(i) * sizeof(bits), &bits, sizeof(bits));
-  }
-}
-struct Coding {
-  void (*decode)(const std::byte* from, int64_t n, double* out);
-  void (*encode)(const double* from, int64_t n, std::byte* out);
-};
-Coding coding(DType dtype) {
-  const auto of = [](auto codec) {
-    return Coding{decode<decltype(codec)>, encode<decltype(codec)>};
-  };
+template <class Function>
+auto with_codec(DType dtype, Function function) {
   switch (dtype) {
-    case DType::f32: return of(Codec<float>());
-    case DType::f16: return of(F16());
-    case DType::bf16: return of(BF16());
-    case DType::f64: return of(Codec<double>());
-    case DType::s8: return of(Codec<int8_t>());
-    case DType::u8: return of(Codec<uint8_t>());
-    case DType::s32: return of(Codec<int32_t>());
-    case DType::s64: return of(Codec<int64_t>());
+    case DType::f32: return function(Codec<float>());
+    case DType::f16: return function(F16());
+    case DType::bf16: return function(BF16());
+    case DType::f64: return function(Codec<double>());
+    case DType::s8: return function(Codec<int8_t>());
+    case DType::u8: return function(Codec<uint8_t>());
+    case DType::s32: return function(Codec<int32_t>());
+    case DType::s64: break;
   }
-  return {};
+  return function(Codec<int64_t>());
+}
+
+using Recode = void (*)(const std::byte* from, int64_t n, std::byte* out);
+template <class From, class To>
+void recode(const std::byte* from, int64_t n, std::byte* out) {
+  for (int64_t i = 0; i < n; ++i) {
+    typename From::Bits bits;
+    std::memcpy(&bits, from + static_cast<size_t>(i) * sizeof(bits), sizeof(bits));
+    const typename To::Bits result = To::put(From::get(bits));
+    std::memcpy(out + static_cast<size_t>(i) * sizeof(result), &result, sizeof(result));
+  }
 }
 
 Results convert(const Tensor& from, const Type& type, ThreadPool* threads) {
   if (from.type.dtype == type.dtype) return {from};
   constexpr int64_t kBlock = 1024;
-  const Coding source = coding(from.type.dtype), target = coding(type.dtype);
+  const Recode block_of = with_codec(from.type.dtype, [&](auto source) {
+    return with_codec(type.dtype,
+                      [](auto to) -> Recode { return recode<decltype(source), decltype(to)>; });
+  });
   const size_t from_width = byte_size(from.type.dtype), to_width = byte_size(type.dtype);
   const int64_t count = element_count(type.shape);
   return make<std::byte>(type, [&](std::byte* out) {
     parallel(threads, (count + kBlock - 1) / kBlock, [&](int64_t block) {
-      double wide[kBlock];
       const auto first = static_cast<size_t>(block * kBlock);
       const int64_t n = std::min(kBlock, count - block * kBlock);
-      source.decode(from.data.data() + first * from_width, n, wide);
-      target.encode(wide, n, out + first * to_width);
+      block_of(from.data.data() + first * from_width, n, out + first * to_width);
     });
   });
 }

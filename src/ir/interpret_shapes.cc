@@ -12,6 +12,7 @@ namespace ng {
 namespace {
 
 using Index = std::array<int64_t, 4>;
+constexpr int64_t kStrip = 16;  // elements
 
 Index sizes(const Shape& shape) {  // leading ones make it four
   NG_CHECK(shape.size() <= 4, "rank {}", shape.size());
@@ -30,15 +31,20 @@ struct Walk {
   int64_t to_offset = 0, from_offset = 0;
 };
 
+// In strips, so that transposing reads each of a strip's lines of cache once.
 template <size_t kWidth>
 void copy_plane(const Walk& w, int64_t i, const std::byte* from, std::byte* to) {
+  const int64_t strip = w.from[3] == 1 ? w.shape[3] : kStrip;
   for (int64_t j = 0; j < w.shape[1]; ++j) {
-    for (int64_t k = 0; k < w.shape[2]; ++k) {
-      const int64_t source = w.from_offset + i * w.from[0] + j * w.from[1] + k * w.from[2];
-      const int64_t target = w.to_offset + i * w.to[0] + j * w.to[1] + k * w.to[2];
-      for (int64_t l = 0; l < w.shape[3]; ++l) {
-        std::memcpy(to + static_cast<size_t>(target + l * w.to[3]) * kWidth,
-                    from + static_cast<size_t>(source + l * w.from[3]) * kWidth, kWidth);
+    for (int64_t begin = 0; begin < w.shape[3]; begin += strip) {
+      const int64_t end = std::min(begin + strip, w.shape[3]);
+      for (int64_t k = 0; k < w.shape[2]; ++k) {
+        const int64_t source = w.from_offset + i * w.from[0] + j * w.from[1] + k * w.from[2];
+        const int64_t target = w.to_offset + i * w.to[0] + j * w.to[1] + k * w.to[2];
+        for (int64_t l = begin; l < end; ++l) {
+          std::memcpy(to + static_cast<size_t>(target + l * w.to[3]) * kWidth,
+                      from + static_cast<size_t>(source + l * w.from[3]) * kWidth, kWidth);
+        }
       }
     }
   }
