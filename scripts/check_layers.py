@@ -9,7 +9,7 @@ The table is the fenced block whose lines read `folder → allowed allowed …`.
   (a remark)       after a blank: ignored
 A folder without a row that others may include, may itself include nothing.
 A file may always include its own folder; tests may include anything. Files that CMakeLists.txt
-compiles with flags of their own (one instruction set each), and what they include, may include
+compiles for one instruction set each (set_source_files_properties), and what they include, may include
 only kernels.h, other .inc files, <cstddef>, <cstdint> and intrinsics: whatever else they
 instantiate, the linker may hand to the whole program.
 """
@@ -102,7 +102,7 @@ def check_file(source, path, table):
 
 
 def isa_files(root):
-    """The files compiled with flags of their own, and all that they include."""
+    """The files compiled for one instruction set each, and all that they include."""
     cmake = (root / "CMakeLists.txt").read_text()
     found, todo = set(), re.findall(r"set_source_files_properties\(\s*(src/\S+\.cc)", cmake)
     while todo:

@@ -23,9 +23,7 @@ BundleWriter::BundleWriter(const Path& target, bool replace)
 
 void BundleWriter::add_file(const std::string& name, std::string_view bytes) {
   std::filesystem::create_directories((directory_.path() / name).parent_path());
-  FileWriter writer(directory_.path() / name);
-  writer.write(bytes);
-  writer.close();
+  write_file(directory_.path() / name, bytes);
   files_[name] = {{"bytes", bytes.size()}, {"sha256", sha256(bytes)}};
 }
 
@@ -72,12 +70,9 @@ void BundleWriter::commit(Json manifest) {
   manifest["weights"] = {{"bytes", weights_.size()}};
   manifest["files"] = std::move(files_);
   manifest["tensors"] = std::move(tensors_);
-  FileWriter text(directory_.path() / kManifestName), hash(directory_.path() / kHashName);
-  const std::string lines = manifest.dump(2) + "\n";
-  text.write(lines);
-  text.close();
-  hash.write(hash_line(sha256(lines)));
-  hash.close();
+  const std::string text = manifest.dump(2) + "\n";
+  write_file(directory_.path() / kManifestName, text);
+  write_file(directory_.path() / kHashName, hash_line(sha256(text)));
   directory_.commit();
 }
 

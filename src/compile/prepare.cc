@@ -171,7 +171,6 @@ struct Block {
   const Named* output;
   int64_t first, count;
   Tensor rows;
-  std::exception_ptr error;
 };
 
 std::vector<Block> blocks_of(const Graph& graph) {
@@ -182,7 +181,7 @@ std::vector<Block> blocks_of(const Graph& graph) {
     int64_t most = std::max<int64_t>(kBlockBytes / row / kPackWidth * kPackWidth, 1);
     if (graph[output.value].op == Op::transpose) most = std::max<int64_t>(type.size(0), 1);
     for (int64_t first = 0; first < type.size(0); first += most) {
-      blocks.push_back({&output, first, std::min(most, type.size(0) - first), {}, {}});
+      blocks.push_back({&output, first, std::min(most, type.size(0) - first), {}});
     }
   }
   return blocks;
@@ -191,7 +190,6 @@ std::vector<Block> blocks_of(const Graph& graph) {
 void write_blocks(std::span<Block> blocks, const Graph& graph, BundleWriter& out,
                   Progress& progress) {
   for (Block& block : blocks) {
-    if (block.error) std::rethrow_exception(block.error);
     const Named& output = *block.output;
     if (block.first == 0) out.begin_tensor(output.name, graph.type(output.value));
     out.write(block.rows.data);
@@ -239,21 +237,19 @@ void write_prepared(const Graph& prepare, const WeightRows& weights, BundleWrite
   for (size_t begin = 0; begin < blocks.size() || !made.empty(); begin += together) {
     const size_t first = std::min(begin, blocks.size());
     const auto batch = std::span(blocks).subspan(first, std::min(together, blocks.size() - first));
-    std::exception_ptr failed;
-    work.threads.run(batch.size() + 1, [&](size_t i) {
-      const bool writes = i == batch.size();
+    std::vector<std::exception_ptr> errors(batch.size() + 1);  // the last is the writer's
+    work.threads.run(errors.size(), [&](size_t i) {
       try {
-        if (writes) {
-          write_blocks(made, prepare, out, work.progress);
-        } else {
-          Block& block = batch[i];
-          block.rows = evaluation.rows(block.output->value, block.first, block.count);
-        }
+        if (i == batch.size()) return write_blocks(made, prepare, out, work.progress);
+        Block& block = batch[i];
+        block.rows = evaluation.rows(block.output->value, block.first, block.count);
       } catch (...) {
-        (writes ? failed : batch[i].error) = std::current_exception();
+        errors[i] = std::current_exception();
       }
     });
-    if (failed) std::rethrow_exception(failed);
+    for (const auto& error : errors) {
+      if (error) std::rethrow_exception(error);
+    }
     made = batch;
   }
 }
