@@ -6,7 +6,7 @@
 them all (as the compiler does, and counts besides; by the CPU's clock, other work or not), how large they are, and
 whether all fits a core of inf2; and the same of two ranks, each of which takes half of a core. Without it, a
 checkpoint of 3.3B (float16) is made and compiled for inf2 with --dtype bf16 --emit-only, for two ranks and for one
-core, this beside `dd` of as many bytes in the same folder; the modules of both are parsed; then, of the one
+core, this in turns with `dd` of the same bytes; the modules of both are parsed; then, of the one
 core's, the stand-in compiles them, `finish` takes them back, and the bundle is loaded by the emulated libnrt,
 whose first run is made to fail: what the host then holds beyond the tensors that stand for the device's.
 
@@ -53,6 +53,7 @@ EMIT_SECONDS = 10  # graph → bytes of all modules
 MODULE_BYTES, LITERAL_BYTES = 4e6, 1024
 COMPILE_BYTES = 1.5e9  # anonymous
 DISK_SHARE = 0.5  # of dd's speed
+GROWING = ".bundle.*.partial/weights.bin"
 CORE_BYTES = 16 * 2**30
 TPS = (2, 1)  # ranks; the last bundle is the one that is finished and loaded
 HALF = 0.52  # of one core's memory at most: what each of two ranks takes
@@ -110,12 +111,11 @@ class Run:
         self.output, self.errors = both
 
 
-def disk_seconds(folder, size):
-    """How long dd takes to write as many bytes and to have them on the disk."""
-    place = folder / "dd"
+def disk_seconds(weights):
+    """How long dd takes to write these bytes once more beside them and to have them on the disk."""
+    place = weights.with_name("dd")
     begin = time.monotonic()
-    command = ["dd", "if=/dev/zero", f"of={place}", "bs=4M", f"count={-(-size // (4 << 20))}", "conv=fsync", "status=none"]
-    subprocess.run(command, check=True)
+    subprocess.run(["dd", f"if={weights}", f"of={place}", "bs=4M", "conv=fsync", "status=none"], check=True)
     seconds = time.monotonic() - begin
     place.unlink()
     return seconds
@@ -186,15 +186,17 @@ def emit(results, options, work, checkpoint, tp):
     """A bundle of modules alone; how fast one core's weights are written is measured besides."""
     bundle = work / "bundle"
     words = ["compile", str(checkpoint), "-o", str(bundle), "--target", "inf2", "--dtype", "bf16", "--tp", str(tp)]
-    run = Run([options.binary, *words, "--emit-only", "--quiet"], work, ".bundle.*.partial/weights.bin")
+    command = [options.binary, *words, "--emit-only", "--quiet"]
+    run = Run(command, work, GROWING)
     detail = f"{run.seconds:.0f} s, {run.cpu:.0f} s of CPU, {run.anonymous / 1e6:.0f} MB anonymous, {COMPILE_BYTES / 1e6:.0f} at most {run.errors.strip()}"
     results.add(f"memory of compile --emit-only, tp {tp}", run.code == 0 and 0 < run.anonymous <= COMPILE_BYTES, detail)
     if run.code != 0 or tp > 1:
         return bundle
-    size = (bundle / "weights.bin").stat().st_size
-    disk = disk_seconds(work, size)
-    ours = run.growing_seconds or float("inf")
-    share = disk / ours
+    # In turns: a disk that others share is fast for a while, then slow.
+    ours, disk = run.growing_seconds or float("inf"), disk_seconds(bundle / "weights.bin")
+    again = Run(command + ["--force"], work, GROWING)
+    ours, disk = ours + (again.growing_seconds or float("inf")), disk + disk_seconds(bundle / "weights.bin")
+    size, share = 2 * (bundle / "weights.bin").stat().st_size, disk / ours
     detail = f"{size / ours / 1e6:.0f} MB/s, dd {size / disk / 1e6:.0f} MB/s: {share:.0%}, {DISK_SHARE:.0%} at least"
     results.add("writing weights", share >= DISK_SHARE, detail)
     return bundle

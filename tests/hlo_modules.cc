@@ -15,7 +15,7 @@
 #include "backends/xla/random_legal_for_test.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "checkpoint/safetensors.h"
+#include "checkpoint/safetensors_for_test.h"
 
 namespace {
 

@@ -13,7 +13,6 @@ StoredTensors parse_safetensors(std::span<const std::byte> bytes, std::string_vi
 
 // Small files whole, for `forward`.
 std::map<std::string, Tensor> read_safetensors(const Path& path);
-void write_safetensors(const Path& path, const std::map<std::string, Tensor>& tensors);
 
 // The 8 bytes of length and the padded JSON before the data of `tensors`, which follow in the
 // order given. {"format": "pt"} is what transformers demands to load a file.

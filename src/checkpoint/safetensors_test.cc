@@ -1,4 +1,4 @@
-#include "checkpoint/safetensors.h"
+#include "checkpoint/safetensors_for_test.h"
 
 #include <gmock/gmock.h>
 

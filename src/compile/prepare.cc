@@ -11,7 +11,8 @@
 namespace ng {
 namespace {
 
-constexpr int64_t kBlockBytes = int64_t{8} << 20;    // of a block's rows as float32
+constexpr int64_t kBlockBytes = int64_t{1} << 19;  // of a block's rows as float32
+constexpr int64_t kTurnedRows = 32;
 constexpr int64_t kWholeBytes = int64_t{256} << 20;  // of a result that is not row-local
 
 Type with_rows(Type type, int64_t rows) {
@@ -149,9 +150,28 @@ class Evaluation {
     return run(node, with_rows(node.types[0], count), parts);
   }
 
+  // A matrix; of its input some rows at a time, which stay in the cache.
+  Tensor transposed(const Node& node) const {
+    const Type& type = node.types[0];
+    const int64_t lines = type.size(0), all = type.size(1);
+    const auto width = static_cast<int64_t>(byte_size(type.dtype));
+    std::vector<std::byte> out(static_cast<size_t>(byte_count(type)));
+    for (int64_t first = 0; first < all; first += kTurnedRows) {
+      const int64_t count = std::min(kTurnedRows, all - first);
+      const Tensor input = rows(node.inputs[0], first, count);
+      const Tensor part = run(node, {type.dtype, {lines, count}}, {&input, 1});
+      for (int64_t i = 0; i < lines; ++i) {
+        std::memcpy(out.data() + (i * all + first) * width, part.data.data() + i * count * width,
+                    static_cast<size_t>(count * width));
+      }
+    }
+    return Tensor::own(type, std::move(out));
+  }
+
   Tensor whole(const Node& node, int64_t first, int64_t count) const {
     NG_CHECK(byte_count(node.types[0]) <= kWholeBytes, "prepare: {} gives {} and is not row-local",
              row(node.op).name, to_string(node.types[0]));
+    if (node.op == Op::transpose) return slice_rows(transposed(node), first, count);
     std::vector<Tensor> inputs;
     for (const Value& input : node.inputs) inputs.push_back(all(input));
     return slice_rows(run(node, node.types[0], inputs), first, count);
@@ -171,6 +191,7 @@ struct Block {
   const Named* output;
   int64_t first, count;
   Tensor rows;
+  std::string sha256;  // where they are the whole tensor
 };
 
 std::vector<Block> blocks_of(const Graph& graph) {
@@ -181,7 +202,7 @@ std::vector<Block> blocks_of(const Graph& graph) {
     int64_t most = std::max<int64_t>(kBlockBytes / row / kPackWidth * kPackWidth, 1);
     if (graph[output.value].op == Op::transpose) most = std::max<int64_t>(type.size(0), 1);
     for (int64_t first = 0; first < type.size(0); first += most) {
-      blocks.push_back({&output, first, std::min(most, type.size(0) - first), {}});
+      blocks.push_back({&output, first, std::min(most, type.size(0) - first), {}, {}});
     }
   }
   return blocks;
@@ -192,7 +213,7 @@ void write_blocks(std::span<Block> blocks, const Graph& graph, BundleWriter& out
   for (Block& block : blocks) {
     const Named& output = *block.output;
     if (block.first == 0) out.begin_tensor(output.name, graph.type(output.value));
-    out.write(block.rows.data);
+    out.write(block.rows.data, block.sha256);
     progress.advance(block.rows.data.size());
     block.rows = {};
   }
@@ -243,6 +264,8 @@ void write_prepared(const Graph& prepare, const WeightRows& weights, BundleWrite
         if (i == batch.size()) return write_blocks(made, prepare, out, work.progress);
         Block& block = batch[i];
         block.rows = evaluation.rows(block.output->value, block.first, block.count);
+        const int64_t all = prepare.type(block.output->value).size(0);
+        if (block.count == all) block.sha256 = sha256(block.rows.data);
       } catch (...) {
         errors[i] = std::current_exception();
       }

@@ -5,7 +5,7 @@
 #include <random>
 
 #include "checkpoint/damage_for_test.h"
-#include "checkpoint/safetensors.h"
+#include "checkpoint/safetensors_for_test.h"
 #include "models/m2m100_config.h"
 
 namespace ng {

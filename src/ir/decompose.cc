@@ -154,15 +154,4 @@ std::vector<Value> decompose(Graph& out, const Node& node) {
   return {};
 }
 
-Graph decompose_all(const Graph& graph) {
-  const auto is_composite = [](const Node& node) { return row(node.op).kind == OpKind::composite; };
-  Graph out = graph;
-  while (std::any_of(out.nodes().begin(), out.nodes().end(), is_composite)) {
-    out = rewrite(out, [&](Graph& to, const Node& node) {
-      return is_composite(node) ? decompose(to, node) : std::vector<Value>();
-    });
-  }
-  return out;
-}
-
 }  // namespace ng

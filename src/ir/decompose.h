@@ -9,10 +9,6 @@ namespace ng {
 // value per result. Packed matrices are unpacked first, bf16 ones converted.
 std::vector<Value> decompose(Graph& out, const Node& node);
 
-// `graph` with every composite replaced, again and again, until only primitives and leaves are
-// left.
-Graph decompose_all(const Graph& graph);
-
 // P of embed (docs/ops.md): rows [n, width] of the sinusoidal table for `positions` s32[n] over
 // `frequencies` f32[width / 2]; zeros where the position is `padding` (-1: nowhere).
 Value sinusoids(Graph& g, Value positions, Value frequencies, int64_t width, int64_t padding);

@@ -8,6 +8,19 @@
 namespace ng::testing {
 namespace {
 
+// `graph` with every composite replaced, again and again, until only primitives and leaves are
+// left.
+Graph decompose_all(const Graph& graph) {
+  const auto is_composite = [](const Node& node) { return row(node.op).kind == OpKind::composite; };
+  Graph out = graph;
+  while (std::any_of(out.nodes().begin(), out.nodes().end(), is_composite)) {
+    out = rewrite(out, [&](Graph& to, const Node& node) {
+      return is_composite(node) ? decompose(to, node) : std::vector<Value>();
+    });
+  }
+  return out;
+}
+
 // The graph's outputs, of the graph itself and of its decomposition.
 struct Both {
   std::vector<Tensor> whole, parts;

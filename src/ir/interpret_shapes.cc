@@ -12,7 +12,7 @@ namespace ng {
 namespace {
 
 using Index = std::array<int64_t, 4>;
-constexpr int64_t kStrip = 16;  // elements
+constexpr int64_t kStrip = 8;  // elements
 
 Index sizes(const Shape& shape) {  // leading ones make it four
   NG_CHECK(shape.size() <= 4, "rank {}", shape.size());

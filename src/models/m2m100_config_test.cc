@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "checkpoint/damage_for_test.h"
-#include "checkpoint/safetensors.h"
+#include "checkpoint/safetensors_for_test.h"
 
 namespace ng {
 namespace {

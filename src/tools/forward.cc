@@ -95,8 +95,7 @@ int forward_command(const Options& options) {
   stats.tokenize_seconds.resize(stats.generate_seconds.size());
   stats.input_tokens = inputs.input_ids.size();
   stats.output_tokens = inputs.decoder_input_ids.size();
-  stats.add(*opened);
-  write_stats(options, stats);
+  write_stats(options, stats.add(*opened));
   return 0;
 }
 

@@ -233,7 +233,7 @@ std::unique_ptr<Opened> open_session(const Options& options) {
   return opened;
 }
 
-void Stats::add(const Opened& opened) {
+Stats& Stats::add(const Opened& opened) {
   std::vector<std::string> names;
   for (const auto& running : opened.devices) {
     const std::string name = running->device->description();
@@ -245,6 +245,7 @@ void Stats::add(const Opened& opened) {
     }
   }
   device = fmt::format("{}", fmt::join(names, "; "));
+  return *this;
 }
 
 std::unique_ptr<Opened> open_for(const Options& options) {

@@ -65,7 +65,7 @@ struct Stats {
   Executions executions;  // of a static target's modules, loading and warm-up included
   std::map<std::string, std::string> backends = {};  // who ran each of these
 
-  void add(const Opened& opened);  // its devices and what they ran
+  Stats& add(const Opened& opened);  // its devices and what they ran
 };
 void write_stats(const Options& options, const Stats& stats);
 

@@ -214,8 +214,7 @@ int Translate::run() {
     writer_.flush();
   }
   writer_.finish();
-  stats_.add(*opened_);
-  write_stats(options_, stats_);
+  write_stats(options_, stats_.add(*opened_));
   const int code = failed_.finish(reader.lines());
   opened_->replicas->check_devices();
   return code;
