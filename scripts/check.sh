@@ -141,7 +141,6 @@ speed() {  # float32 of 600M beside torch
 # The parts of `make check` with their full counts, the modules first, and what takes longer.
 run_full() {
   part "build release" build release
-  run_analysers
   part "packages from PyPI" scripts/venv.sh check || return
   part "HLO" python check scripts/check_hlo.py --count 300 --plant
   plugins
@@ -149,6 +148,7 @@ run_full() {
   part "dialects" python check scripts/check_dialects.py --cases 200 --plant
   part "mutants" python check scripts/check_mutants.py
   part "emission, 3.3B" python check scripts/check_emission.py
+  run_analysers
   part "tokens, 2000 cases" python check scripts/check_tokens.py --cases 2000
   part "tokens, self-test" python check scripts/check_tokens.py --self-test --cases 250
   part "demo model, 1000 sentences" python check scripts/check_demo.py --sentences 1000
