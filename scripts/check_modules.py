@@ -110,7 +110,7 @@ class Case:
         bundle, options = ("modules", ["--device", "pjrt:interpreter"]) if rounds else ("cpu", [])
         forward = lambda inputs: binary.forward(self.work / bundle, inputs, options)
         logits = lambda inputs: forward(inputs)["logits"]
-        rows = 0 if compiled.with_logits else candidates
+        rows = None if compiled.with_logits else candidates
         self.judged = Judge(spec, compiled.dtype, rows, logits)
         self.expected = self.answers(binary, bundle, self.windows, options)
         self.inputs = [module_cases.forward_inputs(rng, spec, compiled) for _ in range(FORWARDS * compiled.with_logits)]

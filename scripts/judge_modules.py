@@ -40,7 +40,7 @@ class Judge:
 
     spec: object  # of the model
     dtype: str
-    candidates: int  # of a step, where the modules give no whole rows; else 0
+    candidates: int | None  # of a step, 0: the host ranks; None: the bundle has modules that give whole rows
     expected_logits: object  # inputs of `forward` → logits, by whoever gave the expected answers
 
     def setting(self, request, name, default):
@@ -74,10 +74,12 @@ class Judge:
     def calls_for_rows(self, request, refusal):
         """Whether a step of the request may need more than the bundle's candidates, as the refusal says."""
         setting = lambda name, default: self.setting(request, name, default)
+        if self.candidates is None:
+            return False
+        if "the scores of all" in refusal:
+            return setting("repetition_penalty", 1.0) < 1
         if not self.candidates:
             return False
-        if "repetition_penalty below 1" in refusal:
-            return setting("repetition_penalty", 1.0) < 1
         needed, given = map(int, re.findall(r"\d+", refusal)[-2:])
         edits = setting("repetition_penalty", 1.0) != 1 or any(setting(name, None) for name in BANS)
         ends = np.size(setting("eos_token_id", 0))  # which min_new_tokens bans, besides
@@ -148,20 +150,20 @@ def planted():
     """[(what is wrong with an answer, whether that is noticed)]: all logits are equal, so that any id is a tie."""
     right, plain = Answer([[2, 5, 6, 7, 2]], [], ["eos"]), {"input_ids": [4, 2], "num_beams": 1}
     beams = Answer([[2, 5, 2]], [-np.log(99)], ["eos"])
-    best = "the bundle's modules give the best 20: compile with --with-logits"
-    more = lambda needs: f"invalid_request: needs {needs}; {best}"
+    best = "modules give the best 20: compile with --with-logits"
+    more = lambda needs: f"invalid_request: num_beams: a step needs the {needs} ids, {best}"
     cases = {
         "cut short": (Answer([[2, 5, 6]], [], ["eos"]), right, plain),
         "another finish_reason": (Answer(right.sequences, [], ["length"]), right, plain),
-        "refused for its k": (more("the best 21 ids of a step"), right, plain),
-        "refused for its penalty": (more("the scores of all 99 ids, for a repetition_penalty below 1"), right, plain),
+        "refused for its k": (more("best 21"), right, plain),
+        "refused for its penalty": (more("scores of all 99"), right, plain),
         "another score": (Answer(beams.sequences, [-4.8], ["eos"]), beams, plain | {"num_beams": 3}),
         "other beams": (Answer([[2, 6, 2]], [-4.8], ["eos"]), beams, plain | {"num_beams": 3}),
     }
     ties = {
         "": (right, right, plain),
         "another id of as good a score": (Answer([[2, 5, 8, 2]], [], ["eos"]), right, plain),
-        "refused for what it bans": (more("the best 21 ids of a step"), right, plain | {"suppress_tokens": [9] * 20}),
+        "refused for what it bans": (more("best 21"), right, plain | {"suppress_tokens": [9] * 20}),
     }
     noticed, spec = [], SimpleNamespace(defaults={}, config={"decoder_start_token_id": 2})
     for dtype in NEAR:
