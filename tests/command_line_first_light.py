@@ -47,6 +47,7 @@ class WithStandIns(FirstLight):
         self.assertIn(", bf16, ", report)
         self.assertEqual(report.count(": works, "), 9, report)
         self.assertEqual(report.count("modules against the interpreter"), 2, report)
+        self.assertNotIn("not verified", report)
         self.assertEqual(report.count("the same as the CPU's"), 2, report)
         self.assertIn("sentences per second", report)
         self.assertIn("the cores of a killed program work", report)
