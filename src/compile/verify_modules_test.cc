@@ -182,9 +182,9 @@ TEST_P(VerifyModules, ChecksTheSegmentsOfBothSides) {
     const VerifyReport report = verify(bundle, {}, true);
     EXPECT_TRUE(report.findings.empty()) << to_json(report).dump(2);
     EXPECT_GT(report.nodes, 50U);
-    for (const auto& [module, count] : report.executions) {
-      const auto is = [&](const Bundle::Module& one) { return one.name == module && one.cpu; };
-      EXPECT_EQ(report.backends.at(module).starts_with("cpu"),
+    for (const auto& ran : report.executions) {
+      const auto is = [&](const Bundle::Module& one) { return one.name == ran.first && one.cpu; };
+      EXPECT_EQ(report.backends.at(ran.first).starts_with("cpu"),
                 std::ranges::any_of(bundle.modules(), is));
     }
     EXPECT_TRUE(report.modules.contains(ops.contains("linear") ? "encode-b1-s8-t16.1"
