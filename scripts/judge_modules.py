@@ -138,8 +138,8 @@ def judge_refusal(numbers, answer, found):
     if isinstance(answer, Answer):
         found.wrong.append(f"a request beyond the sizes {numbers} was answered")
         return
-    named = set(map(int, re.findall(r"\d+", answer)))
-    if not answer.startswith("invalid_request") or not set(numbers) <= named or len(named) < 2:
+    named = list(map(int, re.findall(r"\d+", answer)))  # two may be equal
+    if not answer.startswith("invalid_request") or not set(numbers) <= set(named) or len(named) < 2:
         found.wrong.append(f"the refusal does not name {numbers}: {answer}")
 
 
