@@ -191,14 +191,21 @@ struct FileWriter::State {
   Path path;
   int fd = -1;
   std::vector<std::byte> buffer;
+  off_t put_bytes = 0, begun = 0;  // all; those on their way to the disk
 
+  // A large file goes there as it grows, and leaves the page cache to what it is made from.
   void put(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
       const ssize_t done = ::write(fd, bytes.data(), bytes.size());
       if (done < 0 && errno == EINTR) continue;
       check(done >= 0, "{}: cannot be written: {}", path.string(), reason());
       bytes = bytes.subspan(static_cast<size_t>(done));
+      put_bytes += done;
     }
+    if (put_bytes - begun < 64 << 20) return;
+    ::posix_fadvise(fd, 0, begun, POSIX_FADV_DONTNEED);
+    ::sync_file_range(fd, begun, put_bytes - begun, SYNC_FILE_RANGE_WRITE);
+    begun = put_bytes;
   }
 
   void flush() {

@@ -127,8 +127,7 @@ class BundleWriter {
   // with the same bytes; other bytes get a file of their own.
   void add_file_of(const std::string& target, const std::string& name, std::string_view bytes);
   void begin_tensor(const std::string& name, const Type& type);
-  // Of that tensor, in row-major order; with `known`, their SHA-256, they are all of it.
-  void write(std::span<const std::byte> bytes, std::string known = "");
+  void write(std::span<const std::byte> bytes);  // of that tensor, in row-major order
   // `manifest` is all but what this class knows: schema, version and the tables.
   void commit(Json manifest);
 
@@ -138,7 +137,7 @@ class BundleWriter {
   DirectoryWriter directory_;
   FileWriter weights_;
   Json files_ = Json::object(), tensors_ = Json::object();
-  std::string name_, known_;  // of the tensor that is being written; its hash, if it is known
+  std::string name_;  // of the tensor that is being written
   uint64_t left_ = 0;
   Sha256 hash_;
 };

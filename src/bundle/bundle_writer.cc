@@ -48,18 +48,17 @@ void BundleWriter::begin_tensor(const std::string& name, const Type& type) {
                     {"shape", std::move(shape)}};
 }
 
-void BundleWriter::write(std::span<const std::byte> bytes, std::string known) {
+void BundleWriter::write(std::span<const std::byte> bytes) {
   NG_CHECK(bytes.size() <= left_, "{}: {} bytes for the last {}", name_, bytes.size(), left_);
   left_ -= bytes.size();
-  if (known.empty()) hash_.update(bytes);
-  known_ = std::move(known);
+  hash_.update(bytes);
   weights_.write(bytes);
 }
 
 void BundleWriter::end_tensor() {
   if (name_.empty()) return;
   NG_CHECK(left_ == 0, "{} lacks {} bytes", name_, left_);
-  tensors_[name_]["sha256"] = known_.empty() ? hash_.finish() : known_;
+  tensors_[name_]["sha256"] = hash_.finish();
   name_.clear();
 }
 

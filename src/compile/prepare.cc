@@ -191,7 +191,6 @@ struct Block {
   const Named* output;
   int64_t first, count;
   Tensor rows;
-  std::string sha256;  // where they are the whole tensor
 };
 
 std::vector<Block> blocks_of(const Graph& graph) {
@@ -202,7 +201,7 @@ std::vector<Block> blocks_of(const Graph& graph) {
     int64_t most = std::max<int64_t>(kBlockBytes / row / kPackWidth * kPackWidth, 1);
     if (graph[output.value].op == Op::transpose) most = std::max<int64_t>(type.size(0), 1);
     for (int64_t first = 0; first < type.size(0); first += most) {
-      blocks.push_back({&output, first, std::min(most, type.size(0) - first), {}, {}});
+      blocks.push_back({&output, first, std::min(most, type.size(0) - first), {}});
     }
   }
   return blocks;
@@ -211,9 +210,8 @@ std::vector<Block> blocks_of(const Graph& graph) {
 void write_blocks(std::span<Block> blocks, const Graph& graph, BundleWriter& out,
                   Progress& progress) {
   for (Block& block : blocks) {
-    const Named& output = *block.output;
-    if (block.first == 0) out.begin_tensor(output.name, graph.type(output.value));
-    out.write(block.rows.data, block.sha256);
+    if (block.first == 0) out.begin_tensor(block.output->name, graph.type(block.output->value));
+    out.write(block.rows.data);
     progress.advance(block.rows.data.size());
     block.rows = {};
   }
@@ -253,19 +251,16 @@ void write_prepared(const Graph& prepare, const WeightRows& weights, BundleWrite
                     const Work& work) {
   const Evaluation evaluation(prepare, weights);
   std::vector<Block> blocks = blocks_of(prepare);
-  const size_t together = static_cast<size_t>(work.threads.size()) * 2;
-  std::span<Block> made;  // written while the next ones are made
-  for (size_t begin = 0; begin < blocks.size() || !made.empty(); begin += together) {
-    const size_t first = std::min(begin, blocks.size());
-    const auto batch = std::span(blocks).subspan(first, std::min(together, blocks.size() - first));
+  std::span<Block> left = blocks, made;  // these are written while the next ones are made
+  while (!left.empty() || !made.empty()) {
+    const auto batch = left.first(std::min<size_t>(8, left.size()));  // some hundred MB, twice
+    left = left.subspan(batch.size());
     std::vector<std::exception_ptr> errors(batch.size() + 1);  // the last is the writer's
     work.threads.run(errors.size(), [&](size_t i) {
       try {
         if (i == batch.size()) return write_blocks(made, prepare, out, work.progress);
         Block& block = batch[i];
         block.rows = evaluation.rows(block.output->value, block.first, block.count);
-        const int64_t all = prepare.type(block.output->value).size(0);
-        if (block.count == all) block.sha256 = sha256(block.rows.data);
       } catch (...) {
         errors[i] = std::current_exception();
       }
