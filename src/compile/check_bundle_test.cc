@@ -13,12 +13,7 @@ using testing::HasSubstr;
 TEST(CheckBundle, RefusesModulesWhoseCachesTheSizesDoNotFit) {
   const TinyCheckpoint checkpoint;
   const Path path = checkpoint.path / "bundle";
-  CompileOptions options;
-  options.targets = {"pjrt"};
-  options.modules.batches = {2, 1};
-  options.modules.source_lengths = {8, 4};
-  options.modules.target_length = 6;
-  options.modules.beams = 2;
+  CompileOptions options = small_modules();
   Progress quiet(true);
   for (const char* kind : {"history", "reorder", "cpu"}) {
     options.modules.reorder = kind == std::string_view("reorder");
@@ -29,9 +24,7 @@ TEST(CheckBundle, RefusesModulesWhoseCachesTheSizesDoNotFit) {
     const auto found = [&](const char* key, int value) {
       Json changed = good;
       changed["sizes"][key] = value;
-      const std::string text = changed.dump(2) + "\n";
-      put_file(path / "manifest.json", text);
-      put_file(path / "manifest.sha256", sha256(text) + "  manifest.json\n");
+      put_manifest(path, changed);
       return error_of([&] { check_bundle(path, quiet); });
     };
     EXPECT_EQ(found("slots", 2), "");

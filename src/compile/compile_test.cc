@@ -22,16 +22,6 @@ Bundle compiled(const Path& model, const Path& out, CompileOptions options = {})
   return Bundle::open(out);
 }
 
-CompileOptions small_modules() {
-  CompileOptions options;
-  options.targets = {"pjrt"};
-  options.modules.batches = {2, 1};
-  options.modules.source_lengths = {8, 4};
-  options.modules.target_length = 6;
-  options.modules.beams = 2;
-  return options;
-}
-
 TEST(Compile, GivesATargetWithFixedShapesItsModulesAndTheirWeights) {
   const TinyCheckpoint checkpoint;
   const Bundle bundle = compiled(checkpoint.model, checkpoint.path / "bundle", small_modules());
@@ -365,9 +355,7 @@ TEST(Compile, FactsThatAreNotTheGraphsAreFound) {
   const auto found = [&](const char* key, int value) {
     Json changed = good;
     changed["model"][key] = value;
-    const std::string text = changed.dump(2) + "\n";
-    put_file(path / "manifest.json", text);
-    put_file(path / "manifest.sha256", sha256(text) + "  manifest.json\n");
+    put_manifest(path, changed);
     const std::string opened =
         refusal([&] { checked_artifact(Bundle::open(path), "decode", "cpu"); });
     Progress quiet(true);

@@ -1,7 +1,7 @@
 #include "compile/prepare.h"
 
 #include <algorithm>
-#include <cmath>
+#include <cstring>
 #include <exception>
 
 #include "base/error.h"
@@ -11,8 +11,8 @@
 namespace ng {
 namespace {
 
-constexpr int64_t kBlockBytes = int64_t{1} << 19;  // of a block's rows as float32
-constexpr int64_t kTurnedRows = 32;
+constexpr int64_t kBlockBytes = int64_t{1} << 19;    // of a block's rows as float32
+constexpr int64_t kTurnedRows = 32;                  // of a matrix that is transposed
 constexpr int64_t kWholeBytes = int64_t{256} << 20;  // of a result that is not row-local
 
 Type with_rows(Type type, int64_t rows) {

@@ -123,9 +123,7 @@ TEST_F(ReplaceWeights, SaysWhenAnotherBuildMadeTheBundle) {
     Json manifest = good;
     manifest["files"][file] = row;
     change(manifest);
-    const std::string text = manifest.dump(2) + "\n";
-    put_file(bundle_ / kManifestName, text);
-    put_file(bundle_ / kHashName, hash_line(sha256(text)));
+    put_manifest(bundle_, manifest);
     return refused(tiny_config());
   };
   EXPECT_THAT(edited([](Json&) {}),

@@ -90,8 +90,7 @@ std::vector<PlannedModule> plan_modules(const StaticOptions& options) {
 }
 
 Graph phase_of(const Model& model, const PlannedModule& module, const StaticOptions& options) {
-  const Graph whole = whole_phase(model, module, options);
-  return options.ranks == 1 ? whole : shard(whole, options.ranks);
+  return shard(whole_phase(model, module, options), options.ranks);
 }
 
 LoweringOptions lowering_of(const Model& model, const PlannedModule& module,
@@ -107,10 +106,10 @@ LoweringOptions lowering_of(const Model& model, const PlannedModule& module,
 }
 
 Split lower_module(const Model& model, const PlannedModule& module, const StaticOptions& options) {
-  Split split = lower(phase_of(model, module, options), lowering_of(model, module, options));
+  const Graph whole = whole_phase(model, module, options);
+  Split split = lower(shard(whole, options.ranks), lowering_of(model, module, options));
   if (options.ranks > 1) {
-    split.prepare = prepare_of_ranks(split.prepare, whole_phase(model, module, options),
-                                     {model.vocabulary, options.ranks});
+    split.prepare = prepare_of_ranks(split.prepare, whole, {model.vocabulary, options.ranks});
   }
   split.phase.name = module.name;
   return split;

@@ -4,8 +4,10 @@
 #include <map>
 #include <random>
 
+#include "bundle/format.h"
 #include "checkpoint/damage_for_test.h"
 #include "checkpoint/safetensors_for_test.h"
+#include "compile/compile.h"
 #include "models/m2m100_config.h"
 
 namespace ng {
@@ -57,6 +59,24 @@ struct TinyCheckpoint : TemporaryDirectory {
     write_safetensors(model / "model.safetensors", tensors);
   }
 };
+
+// Modules of two sizes of each kind.
+inline CompileOptions small_modules() {
+  CompileOptions options;
+  options.targets = {"pjrt"};
+  options.modules.batches = {2, 1};
+  options.modules.source_lengths = {8, 4};
+  options.modules.target_length = 6;
+  options.modules.beams = 2;
+  return options;
+}
+
+// Another manifest, and its hash, of the bundle at `path`.
+inline void put_manifest(const Path& path, const Json& manifest) {
+  const std::string text = manifest.dump(2) + "\n";
+  put_file(path / kManifestName, text);
+  put_file(path / kHashName, hash_line(sha256(text)));
+}
 
 // Every file below a directory, by its path in it.
 inline std::map<std::string, std::string> contents(const Path& directory) {

@@ -37,7 +37,7 @@ Split split_static(const Graph& graph);
 // shard: what each of several ranks runs of a phase before any other pass: the same graph, of other
 // parts of the weights. What ranks know in part (keys and values, scores) each gives by itself,
 // with its own ids. A number that does not divide attention heads or the feed-forward size: User.
-Graph shard(const Graph& phase, int64_t ranks);
+Graph shard(const Graph& phase, int64_t ranks);  // of one: `phase`
 
 // prepare_of_ranks: what `prepare` makes for a sharded phase, for all ranks. `phase` is the one
 // that was sharded. An output that differs by rank has a name for each (tensor/ranks.h).

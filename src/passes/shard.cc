@@ -150,6 +150,7 @@ std::vector<Value> made_of(Graph& out, const Node& node, const Wholes& wholes,
 }  // namespace
 
 Graph shard(const Graph& phase, int64_t ranks) {
+  if (ranks == 1) return phase;
   for (const Node& node : phase.nodes()) {
     check(node.op != Op::attend || node.attrs.heads % ranks == 0,
           "--tp {}: does not divide the {} attention heads of {}", ranks, node.attrs.heads,
