@@ -60,8 +60,7 @@ class Judge:
         found.compared += 1
         if [len(ours.sequences), len(ours.scores)] != [len(theirs.sequences), len(theirs.scores)]:
             return f"{len(ours.sequences)} sequences, not {len(theirs.sequences)}"
-        near = NEAR[self.dtype]
-        close = np.allclose(ours.scores, theirs.scores, rtol=near, atol=near)
+        close = self.close(request, theirs.sequences, ours.scores, theirs.scores)
         if ours.sequences == theirs.sequences and ours.finish_reason == theirs.finish_reason:
             return "" if close else f"scores {ours.scores}, not {theirs.scores}"
         by_scores = lambda: close or (self.dtype == "bf16" and self.as_reckoned(request, ours, theirs))
@@ -70,6 +69,16 @@ class Judge:
             found.left_out += 1
             return ""
         return f"{first_difference(ours, theirs)}, scores {ours.scores}, not {theirs.scores}"
+
+    def close(self, request, sequences, ours, theirs):
+        """Whether scores of these sequences are. A score is the sum of its steps' over steps^length_penalty: in bf16,
+        where each step may be off, a sum that is not divided by the steps may be so by all of theirs."""
+        near, penalty = NEAR[self.dtype], self.setting(request, "length_penalty", 1.0)
+        begin = prompt_length(self.spec, request)
+        steps = [max(1, len(ids) - begin) if self.dtype == "bf16" else 1 for ids in sequences]
+        allowed = [near * (max(1, count ** (1 - penalty)) + abs(score)) for count, score in zip(steps, theirs)]
+        with np.errstate(invalid="ignore"):  # equal infinities
+            return bool(np.all(np.equal(ours, theirs) | (np.abs(np.subtract(ours, theirs)) <= allowed)))
 
     def calls_for_rows(self, request, refusal):
         """Whether a step of the request may need more than the bundle's candidates, as the refusal says."""
@@ -120,10 +129,8 @@ class Judge:
     def as_reckoned(self, request, ours, theirs):
         """Whether each of our beams is worth, by the expected logits, what it says: a near tie in the middle of a
         search ends in other sequences with other scores. True, too, where theirs are not reckoned so."""
-        near = NEAR[self.dtype]
-        agree = lambda answer: np.allclose(
-            [self.reckoned(request, number, answer.sequences) for number in range(len(answer.sequences))],
-            answer.scores, rtol=near, atol=near)  # fmt: skip
+        reckoned = lambda ids: [self.reckoned(request, number, ids) for number in range(len(ids))]
+        agree = lambda answer: self.close(request, answer.sequences, reckoned(answer.sequences), answer.scores)
         return not agree(theirs) or agree(ours)
 
     def reckoned(self, request, number, sequences):
@@ -159,6 +166,7 @@ def planted():
     right, plain = Answer([[2, 5, 6, 7, 2]], [], ["eos"]), {"input_ids": [4, 2], "num_beams": 1}
     beams = Answer([[2, 5, 2]], [-np.log(99)], ["eos"])
     padded, prompt = Answer([[2, 1, 7, 2]], [], ["eos"]), plain | {"decoder_input_ids": [2, 1]}
+    summed = plain | {"num_beams": 3, "length_penalty": 0.0}
     best = "modules give the best 20: compile with --with-logits"
     more = lambda needs: f"invalid_request: num_beams: a step needs the {needs} ids, {best}"
     cases = {
@@ -168,6 +176,7 @@ def planted():
         "refused for its penalty": (more("scores of all 99"), right, plain),
         "another score": (Answer(beams.sequences, [-4.8], ["eos"]), beams, plain | {"num_beams": 3}),
         "other beams": (Answer([[2, 6, 2]], [-4.8], ["eos"]), beams, plain | {"num_beams": 3}),
+        "another sum": (Answer(beams.sequences, [-4.8], ["eos"]), beams, summed),
         "cut short after a pad": (Answer([[2, 1, 7]], [], ["eos"]), padded, prompt),
     }
     ties = {
