@@ -103,7 +103,7 @@ class Judge:
             step = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), None)
             if not step:  # none: one answer is the other, cut short
                 return False
-            if self.dtype == "bf16" and self.counts_otherwise(request, b):
+            if self.dtype == "bf16" and self.counts_otherwise(request, b[:step]):
                 continue
             logits = self.logits(request, row, b[:step])[-1]
             penalised, penalty = sorted(set(b[:step])), self.setting(request, "repetition_penalty", 1.0)
@@ -115,9 +115,11 @@ class Judge:
         return True
 
     def counts_otherwise(self, request, ids):
-        """Whether a prompt holds the pad id, which has no position: `forward` goes on to count without it, where
-        `generate` counts all that is past, as transformers does. Its steps are not to be had of `forward` then."""
-        return self.spec.config["pad_token_id"] in ids[: prompt_length(self.spec, request)]
+        """Whether the step after `ids` is not to be had of `forward`: where a prompt holds the pad id, which has no
+        position, `forward` goes on to count without it, and `generate`, behind its first step, counts all that is
+        past, as transformers does."""
+        begin = prompt_length(self.spec, request)
+        return len(ids) > begin and self.spec.config["pad_token_id"] in ids[:begin]
 
     def logits(self, request, row, ids):
         """Those expected at each of `ids`, which one row's decoder reads."""
@@ -165,7 +167,7 @@ def planted():
     (`apart`) far from each other."""
     right, plain = Answer([[2, 5, 6, 7, 2]], [], ["eos"]), {"input_ids": [4, 2], "num_beams": 1}
     beams = Answer([[2, 5, 2]], [-np.log(99)], ["eos"])
-    padded, prompt = Answer([[2, 1, 7, 2]], [], ["eos"]), plain | {"decoder_input_ids": [2, 1]}
+    padded, prompt = Answer([[2, 1, 7, 8, 2]], [], ["eos"]), plain | {"decoder_input_ids": [2, 1]}
     summed = plain | {"num_beams": 3, "length_penalty": 0.0}
     best = "modules give the best 20: compile with --with-logits"
     more = lambda needs: f"invalid_request: num_beams: a step needs the {needs} ids, {best}"
@@ -185,8 +187,9 @@ def planted():
         "refused for what it bans": (more("best 21"), right, plain | {"suppress_tokens": [9] * 20}),
     }
     apart = {
-        "another id": (Answer([[2, 5, 8, 7, 2]], [], ["eos"]), right, plain),
-        "another id after a pad": (Answer([[2, 1, 8, 2]], [], ["eos"]), padded, prompt),
+        "another id": (Answer([[2, 5, 60, 7, 2]], [], ["eos"]), right, plain),
+        "another first id after a pad": (Answer([[2, 1, 60, 8, 2]], [], ["eos"]), padded, prompt),
+        "another id after a pad": (Answer([[2, 1, 7, 60, 2]], [], ["eos"]), padded, prompt),
     }
     noticed, spec = [], SimpleNamespace(defaults={}, config={"decoder_start_token_id": 2, "pad_token_id": 1})
     for dtype in NEAR:
